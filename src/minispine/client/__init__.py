@@ -1,0 +1,1 @@
+"""The library that calls a mini service provider, ours or anybody's."""

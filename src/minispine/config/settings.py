@@ -1,0 +1,129 @@
+"""The settings of a provider: their names, meaning, units and defaults.
+
+Relative paths are relative to the folder of the file that holds them. What changes while running (clients, tables) is
+in the database, not here (Law 11).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class Machines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[machines]: the listener for client systems, always mutual TLS."""
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    certificate: Path
+    """PEM: our server certificate, then its intermediate authorities."""
+    key: Path
+    """PEM private key; readable by the owner only."""
+    key_password_file: Path | None = None
+    client_ca: Path
+    """PEM: the authorities that may have issued a client's certificate."""
+    crl: tuple[Path, ...] = ()
+    """PEM or DER revocation lists of those authorities. A listed certificate is refused, also on an open connection."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of reverse proxies whose certificate header is believed."""
+    proxy_header: str = "x-ssl-client-cert"
+    """The header in which they send the client's certificate (URL-encoded PEM)."""
+    public_url: str | None = None
+    """The address that the WSDL names, for example https://smsp.example.nhs.uk; from the request's Host when unset."""
+    max_body_bytes: int = 1024 * 1024
+    body_timeout_s: float = 10.0
+    """A request must have arrived whole within this many seconds of its first byte."""
+    idle_timeout_s: float = 75.0
+    backlog: int = 512
+
+
+class Management(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[management]: /live, /ready and /metrics, on loopback."""
+
+    host: str = "127.0.0.1"
+    port: int = 9443
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[storage]: where the audit log and the registry are kept."""
+
+    url: str = "sqlite:data"
+    """``sqlite:DIRECTORY`` (one worker; audit.db and registry.db in that folder) or a PostgreSQL URL without password."""
+    password_file: Path | None = None
+
+
+class SpinePds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[spine.pds]: the Personal Demographics Service over HL7v3 SOAP."""
+
+    url: str
+    """Spine's synchronous query endpoint, https."""
+    to_asid: str
+    """Spine's own ASID."""
+    from_url: str = ""
+    """What wsa:From and wsa:ReplyTo say; may be empty."""
+    certificate: Path
+    key: Path
+    key_password_file: Path | None = None
+    ca: Path
+    """PEM: the only authorities trusted for this endpoint."""
+    crl: tuple[Path, ...] = ()
+    common_name_hosts: tuple[str, ...] = ()
+    """Hosts whose certificate may name them by CN alone."""
+    proxy: str | None = None
+    """Proxies of the environment are ignored."""
+    connect_timeout_s: float = 5.0
+    timeout_s: float = 10.0
+    retries: int = 1
+    """How often a question is asked again, with new ids, when the connection fails before an answer begins."""
+    max_connections: int = 64
+    breaker_failures: int = 5
+    """So many failures one after another open the breaker; then Spine counts as unavailable without being asked."""
+    breaker_open_s: float = 5.0
+    """How long it stays open before one question is let through to try."""
+
+
+class Spine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[spine]: the national services."""
+
+    pds: SpinePds
+
+
+class Organisations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[organisations]: where names, addresses and telephones of GP practices come from."""
+
+    file: Path | None = None
+    """CSV with the columns ods_code, name, address_line_1 to address_line_5, postcode, telephone."""
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[exchange]: limits and tolerances of one request."""
+
+    clock_skew_s: float = 300.0
+    """How far a client's clock may be out (D11)."""
+    require_security: bool = True
+    """Whether wsse:Security with a timestamp and a user name must be there (D11)."""
+    max_in_flight: int = 256
+    """Requests being served at once by one worker; further ones wait."""
+    max_waiting: int = 256
+    """Requests waiting in one worker; further ones get the busy tone."""
+    partial_birth_dates: bool = True
+    """Whether getNHSNumber takes YYYY and YYYYMM (D1)."""
+    not_verified_falls_back_to_search: bool = False
+    """D23: leave off, so that a failed number is never followed by a search."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of minispine.toml."""
+
+    system_id: str
+    """The identifier of this installation in every audit record (SMSP-AUDIT-009)."""
+    machines: Machines
+    management: Management = Management()
+    storage: Storage = Storage()
+    spine: Spine
+    organisations: Organisations = Organisations()
+    exchange: Exchange = Exchange()
+    workers: int = 1
+    drain_s: float = 20.0
+    """How long SIGTERM waits for requests being served."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,1 @@
+"""Sockets, TLS, ASGI and processes of the provider."""

@@ -1,0 +1,1 @@
+"""Organisations: names, addresses and telephones of practices."""

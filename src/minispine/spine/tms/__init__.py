@@ -1,0 +1,1 @@
+"""The Spine side over HL7v3 SOAP messages."""

@@ -1,0 +1,1 @@
+"""Databases: engines, tables, migrations, and the versioned registry of what changes while running."""

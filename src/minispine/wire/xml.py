@@ -1,0 +1,142 @@
+"""The one place that parses, validates and writes XML (Law 7).
+
+What is refused: a document type declaration, entities other than XML's five, bytes that are not UTF-8, more bytes
+or deeper nesting than allowed. Nothing is ever fetched. Other modules use `Element` as an opaque type together
+with the functions below, and never import an XML library.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from lxml import etree
+
+Element = etree._Element
+
+MAX_BYTES: Final = 1024 * 1024
+MAX_DEPTH: Final = 64
+
+_TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
+
+
+class XmlRefused(Exception):
+    """The bytes are not XML that we read; `reason` is a fixed phrase that holds nothing of the bytes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Invalid(NamedTuple):
+    """One way in which a document breaks its schema: where (element names only) and which rule, never the value."""
+
+    path: str
+    rule: str
+
+
+def parse(body: bytes, *, max_bytes: int = MAX_BYTES) -> Element:
+    """Read a document into an element tree, with comments and processing instructions left out.
+
+    The bytes are read as UTF-8 whatever an HTTP header or the XML declaration says, because real clients mislabel it.
+
+    Raises:
+        XmlRefused: not well formed, or one of the refusals named at the top of this module.
+    """
+    if len(body) > max_bytes:
+        raise XmlRefused("the message is larger than allowed")
+    if b"<!DOCTYPE" in body:
+        raise XmlRefused("a document type declaration is not allowed")
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(body, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        raise XmlRefused("the message is not well-formed XML in UTF-8") from None
+    if root.getroottree().docinfo.doctype:
+        raise XmlRefused("a document type declaration is not allowed")
+    if _TOO_DEEP(root):
+        raise XmlRefused("the message is nested too deeply")
+    return root
+
+
+class Schema:
+    """A compiled XML schema of ours."""
+
+    def __init__(self, compiled: etree.XMLSchema) -> None:
+        self._compiled = compiled
+
+    def first_error(self, element: Element) -> Invalid | None:
+        """Say where `element`, taken as a document of its own, first breaks the schema; None when it is valid."""
+        if self._compiled.validate(element):
+            return None
+        error = self._compiled.error_log[0]
+        return Invalid(path=_names_only(error.path or ""), rule=error.type_name.removeprefix("SCHEMAV_").lower())
+
+
+def _names_only(path: str) -> str:
+    return path.replace("*", "").strip("/")[:200]
+
+
+@cache
+def schema(name: str) -> Schema:
+    """Load and compile ``wire/schemas/<name>.xsd`` once per process."""
+    source = files("minispine.wire") / "schemas" / f"{name}.xsd"
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    return Schema(etree.XMLSchema(etree.fromstring(source.read_bytes(), parser, base_url=str(source))))
+
+
+def name(namespace: str, local: str) -> str:
+    """Write a qualified name as the element tree knows it: ``{namespace}local``."""
+    return f"{{{namespace}}}{local}"
+
+
+def local_name(element: Element) -> str:
+    """Give the name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def namespace(element: Element) -> str:
+    """Give the namespace, empty when there is none."""
+    return element.tag[1:].partition("}")[0] if element.tag[0] == "{" else ""
+
+
+def root(tag: str, nsmap: Mapping[str | None, str], attributes: Mapping[str, str] | None = None) -> Element:
+    """Start a document; `nsmap` gives the prefixes it declares."""
+    return etree.Element(tag, attributes or {}, nsmap=dict(nsmap))
+
+
+def add(
+    parent: Element,
+    tag: str,
+    attributes: Mapping[str, str] | None = None,
+    text: str | None = None,
+    *,
+    nsmap: Mapping[str | None, str] | None = None,
+) -> Element:
+    """Append a child and return it.
+
+    Raises:
+        ValueError: a text or attribute holds a character that XML cannot carry.
+    """
+    child = etree.SubElement(parent, tag, attributes or {}, nsmap=dict(nsmap) if nsmap else None)
+    if text is not None:
+        child.text = text
+    return child
+
+
+def extend(parent: Element, children: Iterable[Element]) -> None:
+    """Append ready-made elements."""
+    parent.extend(children)
+
+
+def to_bytes(element: Element, *, pretty: bool = False) -> bytes:
+    """Write the document in UTF-8 with an XML declaration."""
+    return etree.tostring(element, encoding="UTF-8", xml_declaration=True, pretty_print=pretty)
