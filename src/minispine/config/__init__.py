@@ -1,1 +1,1 @@
-"""minispine.toml: what needs a restart, read once into one immutable `Settings` and checked with file, key and reason."""
+"""minispine.toml: what needs a restart, read once into one immutable `Settings`; errors name file, key and reason."""

@@ -48,7 +48,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """[storage]: where the audit log and the registry are kept."""
 
     url: str = "sqlite:data"
-    """``sqlite:DIRECTORY`` (one worker; audit.db and registry.db in that folder) or a PostgreSQL URL without password."""
+    """``sqlite:DIRECTORY`` (one worker; audit.db and registry.db there) or a PostgreSQL URL without password."""
     password_file: Path | None = None
 
 

@@ -5,7 +5,7 @@ or deeper nesting than allowed. Nothing is ever fetched. Other modules use `Elem
 with the functions below, and never import an XML library.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -108,25 +108,25 @@ def namespace(element: Element) -> str:
     return element.tag[1:].partition("}")[0] if element.tag[0] == "{" else ""
 
 
-def root(tag: str, nsmap: Mapping[str | None, str], attributes: Mapping[str, str] | None = None) -> Element:
+def root(tag: str, nsmap: dict[str | None, str], attributes: dict[str, str] | None = None) -> Element:
     """Start a document; `nsmap` gives the prefixes it declares."""
-    return etree.Element(tag, attributes or {}, nsmap=dict(nsmap))
+    return etree.Element(tag, attributes or {}, nsmap=nsmap)  # type: ignore[arg-type]  # the stubs leave out the default namespace
 
 
 def add(
     parent: Element,
     tag: str,
-    attributes: Mapping[str, str] | None = None,
+    attributes: dict[str, str] | None = None,
     text: str | None = None,
     *,
-    nsmap: Mapping[str | None, str] | None = None,
+    nsmap: dict[str | None, str] | None = None,
 ) -> Element:
     """Append a child and return it.
 
     Raises:
         ValueError: a text or attribute holds a character that XML cannot carry.
     """
-    child = etree.SubElement(parent, tag, attributes or {}, nsmap=dict(nsmap) if nsmap else None)
+    child = etree.SubElement(parent, tag, attributes or {}, nsmap=nsmap)  # type: ignore[arg-type]
     if text is not None:
         child.text = text
     return child
