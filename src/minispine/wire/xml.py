@@ -60,7 +60,7 @@ def parse(body: bytes, *, max_bytes: int = MAX_BYTES) -> Element:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError):
         raise XmlRefused("the message is not well-formed XML in UTF-8") from None
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise XmlRefused("a document type declaration is not allowed")
     if _TOO_DEEP(root):
         raise XmlRefused("the message is nested too deeply")
@@ -77,7 +77,7 @@ class Schema:
         """Say where `element`, taken as a document of its own, first breaks the schema; None when it is valid."""
         if self._compiled.validate(element):
             return None
-        error = self._compiled.error_log[0]
+        error = self._compiled.error_log[0]  # type: ignore[index]
         return Invalid(path=_names_only(error.path or ""), rule=error.type_name.removeprefix("SCHEMAV_").lower())
 
 
