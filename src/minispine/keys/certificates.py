@@ -222,7 +222,11 @@ def _accept(
 ) -> None:
     if not any(_signed(listed, authority) for authority in authorities if authority.subject == listed.issuer):
         raise KeyFileRefused(path, f"is not signed by an authority in {ca_path}")
-    for extension in listed.extensions:
+    try:
+        extensions = list(listed.extensions)
+    except _MALFORMED:
+        raise KeyFileRefused(path, "has extensions that cannot be read") from None
+    for extension in extensions:
         scope = extension.value
         if extension.critical and extension.oid not in _UNDERSTOOD:
             raise KeyFileRefused(path, f"has a critical extension not understood here: {extension.oid.dotted_string}")

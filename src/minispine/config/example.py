@@ -1,0 +1,122 @@
+"""A commented minispine.toml, written from the structs of ``settings.py`` and their docstrings so that it cannot drift.
+
+A key without a default stands as it must be filled in; every other key stands commented out with its default.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from minispine.config import settings as module
+from minispine.config.loading import nested_struct
+from minispine.config.settings import Settings
+
+EXAMPLES: Final[dict[str, Any]] = {
+    "system_id": "RXX-SMSP-1",
+    "machines.certificate": "keys/smsp.pem",
+    "machines.key": "keys/smsp.key",
+    "machines.key_password_file": "keys/smsp.password",
+    "machines.client_ca": "keys/clients-ca.pem",
+    "machines.public_url": "https://smsp.example.nhs.uk",
+    "storage.password_file": "keys/database.password",
+    "spine.pds.url": "https://spine.example.nhs.uk/sync-service",
+    "spine.pds.to_asid": "928942012545",
+    "spine.pds.certificate": "keys/spine-client.pem",
+    "spine.pds.key": "keys/spine-client.key",
+    "spine.pds.key_password_file": "keys/spine-client.password",
+    "spine.pds.ca": "keys/spine-ca.pem",
+    "spine.pds.proxy": "http://proxy.example.nhs.uk:3128",
+    "organisations.file": "organisations.csv",
+}
+"""A value for each key that has no default of its own, or None for a default."""
+
+_WIDTH: Final = 110
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One key as documents show it: its TOML value, whether it must be given, and what it means."""
+
+    section: str
+    name: str
+    value: str
+    required: bool
+    meaning: str
+
+
+def example() -> str:
+    """Write a whole minispine.toml with comments; as it stands it loads, its files being the reader's to make."""
+    lines = ["# minispine.toml. Paths are relative to the folder of this file.", ""]
+    for section, meaning, settings in sections():
+        if section:
+            lines += [*_comment(meaning), f"[{section}]"]
+        for setting in settings:
+            lines += _comment(setting.meaning)
+            lines += [f"{'' if setting.required else '# '}{setting.name} = {setting.value}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def sections() -> Iterator[tuple[str, str, list[Setting]]]:
+    """Give each section (the first is the nameless top), what it is for, and its keys, in the order of the file."""
+    yield from _sections(Settings, "")
+
+
+def _sections(struct: type[msgspec.Struct], section: str) -> Iterator[tuple[str, str, list[Setting]]]:
+    settings, nested = [], []
+    for field in msgspec.structs.fields(struct):
+        inner = nested_struct(field.type)
+        key = f"{section}.{field.name}" if section else field.name
+        if inner is not None:
+            nested.append((key, inner))
+        else:
+            settings.append(_setting(struct, field, section, key))
+    if settings:
+        yield section, _purpose(struct), settings
+    for key, inner in nested:
+        yield from _sections(inner, key)
+
+
+def _setting(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo, section: str, key: str) -> Setting:
+    default = field.default if field.default is not msgspec.NODEFAULT else None
+    return Setting(
+        section=section,
+        name=field.name,
+        value=_toml(EXAMPLES[key] if default is None else default),
+        required=field.required,
+        meaning=_attribute_docstrings(struct.__name__).get(field.name, ""),
+    )
+
+
+def _purpose(struct: type[msgspec.Struct]) -> str:
+    text = inspect.cleandoc(struct.__doc__ or "").partition("\n\n")[0]
+    return text.partition("]: ")[2] or text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # A TOML basic string and a JSON string are written alike, and so are its numbers and truth values.
+    return msgspec.json.encode(value).decode()
+
+
+def _comment(text: str) -> list[str]:
+    words = " ".join(text.replace("``", "").split())
+    return [f"# {line}" for line in textwrap.wrap(words[:1].upper() + words[1:], _WIDTH)]
+
+
+@cache
+def _attribute_docstrings(class_name: str) -> dict[str, str]:
+    """Give the string that follows each annotated attribute of a class in ``settings.py``."""
+    found: dict[str, str] = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            for attribute, following in zip(node.body, node.body[1:], strict=False):
+                match attribute, following:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[name] = inspect.cleandoc(text)
+    return found

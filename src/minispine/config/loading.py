@@ -1,0 +1,303 @@
+"""From a TOML file to `Settings`, and the rules that a value must keep beside having the right type.
+
+`load` refuses what cannot be understood; `check` says what is understood but cannot be served with. Whether the files
+named in the settings are there and fit for use is asked by ``keys/checking.py``, not here.
+"""
+
+import datetime
+import difflib
+import ipaddress
+import math
+import re
+import tomllib
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from minispine.config.settings import Settings
+
+Severity = Literal["error", "warning"]
+
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+_EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
+_WORDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+
+class ConfigurationInvalid(Exception):
+    """The file cannot be read as settings: which file, which TOML key (empty for the whole), and why."""
+
+    def __init__(self, file: Path, key: str, reason: str) -> None:
+        super().__init__(f"{file}: {key}: {reason}" if key else f"{file}: {reason}")
+        self.file = file
+        self.key = key
+        self.reason = reason
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about a setting: an `error` forbids to start, a `warning` is said and lived with."""
+
+    key: str
+    reason: str
+    severity: Severity = "error"
+
+
+def load(file: Path) -> Settings:
+    """Read settings; relative paths in them become absolute from the folder of `file`.
+
+    Raises:
+        ConfigurationInvalid: the file cannot be read, is not TOML, has a key that is not known or lacks one that is
+            needed, or a value has the wrong type.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationInvalid(file, "", f"cannot be read: {(error.strerror or 'unknown').lower()}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationInvalid(file, "", "is not text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationInvalid(file, "", f"is not TOML: {error}") from None
+    for key, reason in _unknown(document, Settings, ""):
+        raise ConfigurationInvalid(file, key, reason)
+
+    folder = file.absolute().parent
+
+    def path(kind: type, value: object) -> Path:
+        if kind is not Path or not isinstance(value, str):
+            raise ValueError("Expected `str`")
+        if not value:
+            raise ValueError("is empty; give a path, or leave the key out")
+        return folder / Path(value).expanduser()
+
+    try:
+        settings = msgspec.convert(document, Settings, dec_hook=path)
+    except msgspec.ValidationError as error:
+        raise ConfigurationInvalid(file, *_explained(error)) from None
+    return _with_storage_folder(settings, folder)
+
+
+def check(settings: Settings) -> list[Problem]:
+    """Give every rule of `RULES` that the settings break, in the order of the file."""
+    return [
+        Problem(key=rule.key, reason=rule.reason, severity=rule.severity)
+        for rule in RULES
+        if not _kept(rule, _value(settings, rule.key), settings)
+    ]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What the value of a key must be. `test` gets the value (never None) and the whole settings."""
+
+    key: str
+    test: Callable[[Any, Settings], bool]
+    reason: str
+    severity: Severity = "error"
+
+
+def _positive(value: float, _: Settings) -> bool:
+    return 0 < value < math.inf
+
+
+def _not_negative(value: float, _: Settings) -> bool:
+    return 0 <= value < math.inf
+
+
+def _port(value: int, _: Settings) -> bool:
+    return 0 <= value <= 65535
+
+
+def _url(value: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.hostname else None
+
+
+def _https(value: str, _: Settings) -> bool:
+    parts = _url(value)
+    return parts is not None and parts.scheme == "https" and not (parts.query or parts.fragment or parts.username)
+
+
+def _proxy(value: str, _: Settings) -> bool:
+    parts = _url(value)
+    return parts is not None and parts.scheme in ("http", "https")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _addresses(values: tuple[str, ...], _: Settings) -> bool:
+    try:
+        return all(ipaddress.ip_address(value) for value in values)
+    except ValueError:
+        return False
+
+
+def _known_store(value: str, _: Settings) -> bool:
+    return bool(value.removeprefix("sqlite:")) if value.startswith("sqlite:") else _postgresql(value) is not None
+
+
+def _postgresql(value: str) -> SplitResult | None:
+    parts = _url(value)
+    return parts if parts is not None and parts.scheme == "postgresql" else None
+
+
+def _no_password(value: str, _: Settings) -> bool:
+    parts = _postgresql(value)
+    return parts is None or (parts.password is None and "password=" not in parts.query)
+
+
+def _one_process_on_sqlite(value: int, settings: Settings) -> bool:
+    return value <= 1 or not settings.storage.url.startswith("sqlite:")
+
+
+def _apart(value: int, settings: Settings) -> bool:
+    return value == 0 or value != settings.machines.port
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("system_id", lambda v, _: bool(re.fullmatch(r"[!-~]{1,64}", v)), "must be 1 to 64 characters without blanks"),
+    Rule("machines.port", _port, "must be a port number, 0 to 65535"),
+    Rule("machines.trusted_proxies", _addresses, "must be IP addresses"),
+    Rule(
+        "machines.proxy_header",
+        lambda v, _: bool(re.fullmatch(r"[a-z0-9-]+", v)),
+        "must be the name of an HTTP header in lower case",
+    ),
+    Rule("machines.public_url", _https, "must be an https address without user, query or fragment"),
+    Rule("machines.max_body_bytes", _positive, "must be more than 0"),
+    Rule("machines.body_timeout_s", _positive, "must be more than 0"),
+    Rule("machines.idle_timeout_s", _positive, "must be more than 0"),
+    Rule("machines.backlog", _positive, "must be more than 0"),
+    Rule(
+        "management.host",
+        lambda v, _: is_loopback(v),
+        "must be a loopback address such as 127.0.0.1: the management listener asks nobody who they are",
+    ),
+    Rule("management.port", _port, "must be a port number, 0 to 65535"),
+    Rule("management.port", _apart, "must not be the port of machines"),
+    Rule("storage.url", _known_store, "must be sqlite:DIRECTORY or postgresql://USER@HOST/DATABASE"),
+    Rule("storage.url", _no_password, "must not hold a password; put it into a file and name that in password_file"),
+    Rule("spine.pds.url", _https, "must be an https address without user, query or fragment"),
+    Rule("spine.pds.to_asid", lambda v, _: bool(re.fullmatch(r"[0-9]{12}", v)), "must be an ASID of 12 digits"),
+    Rule("spine.pds.proxy", _proxy, "must be an http or https address"),
+    Rule("spine.pds.connect_timeout_s", _positive, "must be more than 0"),
+    Rule("spine.pds.timeout_s", _positive, "must be more than 0"),
+    Rule("spine.pds.retries", lambda v, _: 0 <= v <= 5, "must be 0 to 5"),
+    Rule("spine.pds.max_connections", _positive, "must be more than 0"),
+    Rule("spine.pds.breaker_failures", _positive, "must be more than 0"),
+    Rule("spine.pds.breaker_open_s", _positive, "must be more than 0"),
+    Rule("exchange.clock_skew_s", _not_negative, "must not be negative"),
+    Rule("exchange.max_in_flight", _positive, "must be more than 0"),
+    Rule("exchange.max_waiting", _not_negative, "must not be negative"),
+    Rule("workers", _positive, "must be 1 or more"),
+    Rule(
+        "workers",
+        _one_process_on_sqlite,
+        "must be 1 with an sqlite store; several workers need a postgresql store (storage.url)",
+    ),
+    Rule("drain_s", _not_negative, "must not be negative"),
+    Rule(
+        "exchange.clock_skew_s",
+        lambda v, _: v <= datetime.timedelta(minutes=15).total_seconds(),
+        "lets a message be used again for more than a quarter of an hour after it expired",
+        "warning",
+    ),
+    Rule(
+        "exchange.not_verified_falls_back_to_search",
+        lambda v, _: not v,
+        "a number that is not the person's will be followed by a search, which can find somebody else (D23)",
+        "warning",
+    ),
+)
+"""What is checked beyond types; each line is one rule."""
+
+
+def _kept(rule: Rule, value: object, settings: Settings) -> bool:
+    return value is None or rule.test(value, settings)
+
+
+def _value(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _with_storage_folder(settings: Settings, folder: Path) -> Settings:
+    url = settings.storage.url
+    if not url.startswith("sqlite:") or url == "sqlite:":
+        return settings
+    place = folder / Path(url.removeprefix("sqlite:")).expanduser()
+    return msgspec.structs.replace(settings, storage=msgspec.structs.replace(settings.storage, url=f"sqlite:{place}"))
+
+
+def _unknown(document: dict[str, Any], struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str]]:
+    """Give the keys that `struct` does not have, each with the nearest that it has."""
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key, value in document.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known here: {', '.join(fields)}"
+            yield f"{prefix}{key}", f"is not a known key{hint}"
+        else:
+            nested = nested_struct(fields[key].type)
+            if nested is not None and isinstance(value, dict):
+                yield from _unknown(value, nested, f"{prefix}{key}.")
+
+
+def nested_struct(annotation: Any) -> type[msgspec.Struct] | None:
+    """Give the struct that an annotation names, alone or as an alternative to None; None when it names none."""
+    alternatives = typing.get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((a for a in alternatives if isinstance(a, type) and issubclass(a, msgspec.Struct)), None)
+
+
+def _explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Turn the reading library's words into a TOML key and a reason."""
+    parts = _AT.match(str(error))
+    what, where = (parts["what"], parts["where"] or "") if parts else (str(error), "")
+    if missing := _MISSING.search(what):
+        key = f"{where}.{missing['field']}" if where else missing["field"]
+        return key, "is missing"
+    if expected := _EXPECTED.search(what):
+        reason = f"must be {_in_words(expected['expected'])}"
+        return where, f"{reason}, not {_in_words(expected['got'])}" if expected["got"] else reason
+    if what.startswith("Invalid enum value") and (permitted := typing.get_args(_annotation(where))):
+        return where, f"must be one of {', '.join(permitted)}"
+    return where, what[:1].lower() + what[1:].replace("`", "")
+
+
+def _annotation(key: str) -> Any:
+    """Give the type of a key's value; None where the key leads to no setting."""
+    kind: Any = Settings
+    for part in key.split("."):
+        struct = nested_struct(kind)
+        fields = {field.name: field.type for field in msgspec.structs.fields(struct)} if struct else {}
+        kind = fields.get(part)
+    return kind
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
