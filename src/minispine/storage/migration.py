@@ -1,0 +1,104 @@
+"""Making the tables and bringing them to this release, with alembic, from inside an installed package.
+
+The revisions are in ``migrations/STORE/versions``; each store has its own line of them and its own version table, so
+that they can share a database (PostgreSQL) or have a file each (SQLite). A revision never rewrites an audit record.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import Connection
+
+from minispine.storage.errors import SchemaOutdated, StorageMisconfigured
+from minispine.storage.tables import Store
+
+if TYPE_CHECKING:
+    from minispine.storage.database import Database
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK: Final = 0x6D696E697370  # "minisp": one migration at a time
+
+
+def migrate(database: "Database") -> None:
+    """See `Database.migrate`."""
+    if database.folder is None:
+        for store in Store:
+            with database.engine_connection(store) as connection:
+                connection.exec_driver_sql("BEGIN")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                _upgrade(store, connection)
+                connection.exec_driver_sql("COMMIT")
+        return
+    with _folder_locked(database.folder):
+        for store in Store:
+            _make_file(database.folder / f"{store}.db")
+            with database.engine_connection(store) as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                _upgrade(store, connection)
+                connection.exec_driver_sql("COMMIT")
+
+
+def check(database: "Database") -> None:
+    """See `Database.check_schema`."""
+    for store in Store:
+        with database.engine_connection(store) as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": _version_table(store)})
+            if context.get_current_revision() != _scripts(store).get_current_head():
+                raise SchemaOutdated(f"the {store} tables are not those of this release; migrate the database first")
+
+
+def _upgrade(store: Store, connection: Connection) -> None:
+    scripts = _scripts(store)
+    version_table = _version_table(store)
+
+    def steps(revision: Any, _: MigrationContext) -> Any:
+        return scripts._upgrade_revs("head", revision)
+
+    # The transaction is begun and ended by the caller, around everything.
+    with EnvironmentContext(Config(), scripts, fn=steps) as environment:
+        environment.configure(connection=connection, version_table=version_table, transactional_ddl=False)
+        try:
+            environment.run_migrations()
+        except CommandError:
+            raise SchemaOutdated(f"the {store} tables are of another release than this one") from None
+
+
+def _scripts(store: Store) -> ScriptDirectory:
+    return ScriptDirectory(str(_MIGRATIONS / store))
+
+
+def _version_table(store: Store) -> str:
+    return f"{store}_schema"
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        lock = os.open(folder / "migration.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageMisconfigured(f"{folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _make_file(file: Path) -> None:
+    """An empty database readable by its owner alone; SQLite gives its -wal and -shm the same mode."""
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        file.chmod(0o600)
+    except OSError as error:
+        raise StorageMisconfigured(f"{file}: {error.strerror}") from None
