@@ -132,7 +132,9 @@ class SpineCodes:
         self.version = version
         self.rows = rows
         self._by_name = {row.name: row for row in rows}
-        self._by_code = {(row.system, row.code): row for row in rows if row.code is not None}
+        self._by_code: dict[tuple[str | None, str | None], EventRow] = {
+            (row.system, row.code): row for row in rows if row.code is not None
+        }
         self._by_text = tuple(row for row in rows if row.begins is not None or row.contains is not None)
 
     def listed(self, system: SpineSystem, code: str | None) -> EventRow | None:
