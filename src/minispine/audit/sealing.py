@@ -1,0 +1,185 @@
+"""One transaction of the log: lock the head, check the guards, give each entry its place, commit.
+
+Here is everything that is true of a record because of *when* it is written: its sequence, sealed time and hash, the
+exchange it repeats, whether its registration is still in force. Threads and waiting are in ``writer.py``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from minispine.audit.encoding import Prepared, chain, encode_text, leaf_of
+from minispine.audit.events import GuardFailed, Receipt
+from minispine.storage import Database, Session, StorageUnavailable, Store
+from minispine.storage.registry import version_counter, version_in_force
+
+Outcome = Receipt | GuardFailed
+
+_HEAD: Final = {
+    "sqlite": "SELECT sequence, sealed_at, hash FROM audit_head WHERE id = 1",
+    "postgresql": "SELECT sequence, sealed_at, hash FROM audit_head WHERE id = 1 FOR UPDATE",
+}
+_ADVANCE: Final = "UPDATE audit_head SET sequence = ?, sealed_at = ?, hash = ? WHERE id = 1"
+_RECORD: Final = "INSERT INTO audit_record (sequence, exchange, hash, leaf) VALUES (?, ?, ?, ?)"
+_PAYLOAD: Final = "INSERT INTO audit_payload (sequence, salt, private, bodies) VALUES (?, ?, ?, ?)"
+_OPEN: Final = "INSERT INTO audit_open (exchange, instance, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_CLOSE: Final = "DELETE FROM audit_open WHERE exchange = ?"
+_FIRST: Final = "SELECT exchange FROM audit_message WHERE key = ?"
+_NEW_FIRST: Final = "INSERT INTO audit_message (key, exchange) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+class Hold:
+    """The log's head, held: nobody else can append until the transaction ends.
+
+    `audit` and `registry` are sessions of that transaction; on PostgreSQL they are the same one, on SQLite the
+    registry's is of another file and in no transaction.
+    """
+
+    def __init__(self, sealer: "Sealer", audit: Session, registry: Session) -> None:
+        rows = audit.rows(_HEAD[audit.kind])
+        if not rows:
+            raise StorageUnavailable("the log has no head")
+        self.audit: Final = audit
+        self.registry: Final = registry
+        self._sealer = sealer
+        self._sequence: int = rows[0][0]
+        self._sealed_at: int = rows[0][1]
+        self._hash = bytes(rows[0][2])
+
+    def append(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        """Give each entry its place and write it; the outcome of each, in the same order.
+
+        An entry whose guard fails is left out and takes no sequence number; the others are written.
+        """
+        sealer = self._sealer
+        sealed_at = max(sealer.now(), self._sealed_at)
+        sequence, previous = self._sequence, self._hash
+        in_force = sealer.registrations_in_force(self.registry, batch)
+        firsts: dict[bytes, str] = {}
+        records: list[tuple[Any, ...]] = []
+        payloads: list[tuple[Any, ...]] = []
+        opened: list[tuple[Any, ...]] = []
+        closed: list[tuple[Any, ...]] = []
+        new_firsts: list[tuple[Any, ...]] = []
+        outcomes: list[Outcome] = []
+        for prepared in batch:
+            entry = prepared.entry
+            if entry.guard is not None and in_force[entry.guard.client] != entry.guard.version:
+                outcomes.append(GuardFailed(entry.guard.client))
+                continue
+            sequence += 1
+            repeats = None
+            if prepared.message_key is not None and entry.exchange is not None:
+                first = firsts.get(prepared.message_key) or self._first(prepared.message_key)
+                if first is None:
+                    first = entry.exchange
+                    new_firsts.append((prepared.message_key, first))
+                firsts[prepared.message_key] = first
+                repeats = first if first != entry.exchange else None
+            leaf = leaf_of(
+                prepared, repeats=repeats, sealed_at=sealed_at, sequence=sequence, system_id=sealer.system_id
+            )
+            previous = chain(previous, leaf)
+            records.append((sequence, entry.exchange, previous, leaf))
+            if prepared.private is not None or prepared.bodies is not None:
+                payloads.append((sequence, prepared.salt, prepared.private, prepared.bodies))
+            if entry.opens and not entry.closes:
+                opened.append((entry.exchange, sealer.instance, sequence))
+            elif entry.closes:
+                closed.append((entry.exchange,))
+            outcomes.append(Receipt(sequence, repeats))
+        if not records:
+            return outcomes
+        audit = self.audit
+        for statement, rows in (
+            (_RECORD, records),
+            (_PAYLOAD, payloads),
+            (_OPEN, opened),
+            (_CLOSE, closed),
+            (_NEW_FIRST, new_firsts),
+        ):
+            if rows:
+                audit.run_many(statement, rows)
+        audit.run(_ADVANCE, (sequence, sealed_at, previous))
+        self._sequence, self._sealed_at, self._hash = sequence, sealed_at, previous
+        return outcomes
+
+    def _first(self, key: bytes) -> str | None:
+        rows = self.audit.rows(_FIRST, (key,))
+        return rows[0][0] if rows else None
+
+
+class Sealer:
+    """Appends to a log, one transaction at a time. Owned by one thread, or by a lock.
+
+    `now` gives UTC microseconds since 1970; `system_id` is the installation, `instance` this process.
+    """
+
+    def __init__(self, database: Database, *, system_id: str, instance: str, now: Callable[[], int]) -> None:
+        self.instance: Final = instance
+        self.now: Final = now
+        self.system_id: Final = encode_text(system_id)
+        self._database = database
+        self._audit: Session | None = None
+        self._registry: Session | None = None
+        self._counter = -1
+        self._versions: dict[str, int | None] = {}
+
+    @contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """Hold the head for one transaction, committed at the end; an exception undoes it.
+
+        Raises `StorageUnavailable`; the connections are then given up, and the next call makes new ones.
+        """
+        audit, registry = self._sessions()
+        try:
+            audit.begin()
+            registry.check_in_place()
+            yield Hold(self, audit, registry)
+            audit.commit()
+        except StorageUnavailable:
+            self.disconnect()
+            raise
+        except BaseException:
+            audit.rollback()
+            raise
+
+    def seal(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        """Append a batch in one transaction. Raises `StorageUnavailable`."""
+        with self.hold() as hold:
+            return hold.append(batch)
+
+    def probe(self) -> None:
+        """Commit a transaction that changes nothing, to see whether one can be. Raises `StorageUnavailable`."""
+        with self.hold() as hold:
+            hold.audit.run("UPDATE audit_head SET sequence = sequence WHERE id = 1")
+
+    def registrations_in_force(self, registry: Session, batch: Sequence[Prepared]) -> dict[str, int | None]:
+        """The version in force of every registration that the batch relies on, as seen under the held head (Law 11).
+
+        What was read stays known until the registry's counter moves, so that one query is the usual cost.
+        """
+        guarded = {p.entry.guard.client for p in batch if p.entry.guard is not None}
+        if guarded:
+            counter = version_counter(registry)
+            if counter != self._counter:
+                self._versions.clear()
+                self._counter = counter
+            for client in guarded.difference(self._versions):
+                self._versions[client] = version_in_force(registry, "client", client)
+        return self._versions
+
+    def disconnect(self) -> None:
+        """Give the connections up."""
+        for session in {self._audit, self._registry} - {None}:
+            assert session is not None
+            session.discard()
+        self._audit = self._registry = None
+        self._counter = -1
+
+    def _sessions(self) -> tuple[Session, Session]:
+        if self._audit is None or self._registry is None:
+            self._audit = self._database.session(Store.AUDIT)
+            shared = self._database.one_transaction
+            self._registry = self._audit if shared else self._database.session(Store.REGISTRY)
+        return self._audit, self._registry
