@@ -1,0 +1,95 @@
+"""The tree of commands: which function, in which module of this room, each is.
+
+Modules are imported only when their command is run. What `--help` says about the others is read from their source,
+so that every command's help is its own docstring and asking for it stays quick.
+"""
+
+import ast
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from cyclopts import App, Parameter
+
+from minispine import __version__
+from minispine.cli import errors
+
+ABOUT: Final = "An NHS Spine Mini Service Provider, and a simulated Spine to run it against."
+
+GROUPS: Final[dict[str, str]] = {
+    "pki": "Make certificates for development.",
+    "config": "Check minispine.toml, or print one to start from.",
+    "client": "Register the client systems that may call the provider.",
+    "table": "Look at the reference tables in force, or put one of your own in their place.",
+    "audit": "Read the audit trail, and check that it is intact.",
+}
+
+COMMANDS: Final[dict[str, str]] = {
+    "demo": "minispine.cli.demo:demo",
+    "serve": "minispine.cli.serve:serve",
+    "simulate": "minispine.cli.simulate:simulate",
+    "call": "minispine.cli.call:call",
+    "requirements": "minispine.cli.requirements:requirements",
+    "pki init": "minispine.cli.pki:init",
+    "pki issue": "minispine.cli.pki:issue",
+    "pki revoke": "minispine.cli.pki:revoke",
+    "pki renew": "minispine.cli.pki:renew",
+    "pki show": "minispine.cli.pki:show",
+    "config check": "minispine.cli.config:check",
+    "config example": "minispine.cli.config:example",
+    "client add": "minispine.cli.client:add",
+    "client list": "minispine.cli.client:list_",
+    "client edit": "minispine.cli.client:edit",
+    "client disable": "minispine.cli.client:disable",
+    "client enable": "minispine.cli.client:enable",
+    "table list": "minispine.cli.table:list_",
+    "table show": "minispine.cli.table:show",
+    "table load": "minispine.cli.table:load",
+    "audit events": "minispine.cli.audit:events",
+    "audit verify": "minispine.cli.audit:verify",
+}
+
+
+def build() -> App:
+    """Make the command tree; a command whose module is not installed is left out."""
+    app = App(
+        name="minispine",
+        help=ABOUT,
+        version=__version__,
+        help_format="plaintext",
+        result_action="return_value",
+        default_parameter=Parameter(negative=()),
+    )
+    groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
+    for path, target in COMMANDS.items():
+        group, _, name = path.rpartition(" ")
+        module, _, function = target.partition(":")
+        docstring = _docstring(module, function)
+        if docstring is not None:
+            (groups[group] if group else app).command(target, name=name, help=docstring)
+    for sub_app in groups.values():
+        app.command(sub_app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line to its exit code; nothing is raised."""
+    return errors.run(lambda: build()(list(arguments), exit_on_error=False, print_error=False))
+
+
+@cache
+def _functions(module: str) -> dict[str, str] | None:
+    """Give the docstrings of a module's functions without importing it; None when there is no such module."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    tree = ast.parse(Path(spec.origin).read_bytes())
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {node.name: ast.get_docstring(node) or "" for node in functions}
+
+
+def _docstring(module: str, function: str) -> str | None:
+    functions = _functions(module)
+    return None if functions is None else functions.get(function)

@@ -1,0 +1,54 @@
+"""Everything that can be said against settings before they are served with: values, files, keys, certificates.
+
+`minispine config check` prints it, and `minispine serve` does not start while an error is among it.
+"""
+
+import datetime
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from minispine.config import Problem, Settings, check
+from minispine.keys.checking import Finding, check_authorities, check_lists, check_pair, check_password
+
+
+def problems(settings: Settings, *, now: datetime.datetime) -> list[Problem]:
+    """Give all that is wrong with the settings and the files they name: errors forbid to start, warnings do not."""
+    machines, pds, storage = settings.machines, settings.spine.pds, settings.storage
+    return [
+        *check(settings),
+        *_told(
+            "machines", machines, check_pair(machines.certificate, machines.key, machines.key_password_file, now=now)
+        ),
+        *_told("machines", machines, check_authorities(machines.client_ca, now=now)),
+        *_told("machines", machines, check_lists(machines.crl, machines.client_ca, now=now)),
+        *_told("storage", storage, check_password(storage.password_file) if storage.password_file else ()),
+        *_told("spine.pds", pds, check_pair(pds.certificate, pds.key, pds.key_password_file, now=now)),
+        *_told("spine.pds", pds, check_authorities(pds.ca, now=now)),
+        *_told("spine.pds", pds, check_lists(pds.crl, pds.ca, now=now)),
+        *_organisations(settings.organisations.file),
+    ]
+
+
+def _told(section: str, settings: msgspec.Struct, findings: Iterable[Finding]) -> list[Problem]:
+    """Turn findings about files into problems of the keys by which the settings name those files."""
+    keys: dict[Path, str] = {}
+    for name, value in msgspec.structs.asdict(settings).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Path):
+                keys.setdefault(one, name)
+    return [
+        Problem(
+            key=f"{section}.{keys[finding.file]}" if finding.file in keys else section,
+            reason=f"{finding.file}: {finding.reason}",
+            severity="error" if finding.fatal else "warning",
+        )
+        for finding in findings
+    ]
+
+
+def _organisations(file: Path | None) -> list[Problem]:
+    if file is None or file.is_file():
+        return []
+    return [Problem(key="organisations.file", reason=f"{file}: there is no such file")]

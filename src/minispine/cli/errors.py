@@ -1,0 +1,118 @@
+"""How a command ends: exit codes, and one line on stderr for everything that can go wrong.
+
+No traceback reaches a user unless MINISPINE_DEBUG=1 asks for it. An exception that nobody foresaw is named by its type
+and place only, because its text may hold what was being worked on (Law 8).
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+
+class Exit(IntEnum):
+    """What the exit codes mean."""
+
+    DONE = 0
+    FAILED = 1
+    """The thing asked for was tried and the answer is no: another response code, a check that failed."""
+    MISTAKE = 2
+    """The command line or the configuration cannot be right."""
+    ENVIRONMENT = 3
+    """Something around us: cannot connect, the store is away, a fault instead of an answer."""
+    DEFECT = 70
+    """A mistake of ours."""
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+class CommandError(Exception):
+    """Ends a command with one line on stderr. The line says what is wrong and what would put it right."""
+
+    exit: Exit = Exit.FAILED
+
+
+class Failed(CommandError):
+    """The thing asked for was tried, and failed."""
+
+
+class Mistaken(CommandError):
+    """The command line or a file it names cannot be right."""
+
+    exit = Exit.MISTAKE
+
+
+class EnvironmentFailed(CommandError):
+    """Something outside this command does not work."""
+
+    exit = Exit.ENVIRONMENT
+
+
+_KNOWN: Final[dict[str, tuple[Exit, str]]] = {
+    "cyclopts.exceptions.CycloptsError": (Exit.MISTAKE, "see --help"),
+    "minispine.config.loading.ConfigurationInvalid": (Exit.MISTAKE, ""),
+    "minispine.keys.files.KeyFileRefused": (Exit.MISTAKE, ""),
+    "minispine.keys.certificates.CertificateUnreadable": (Exit.MISTAKE, ""),
+    "minispine.keys.pki.PkiRefused": (Exit.MISTAKE, ""),
+    "minispine.vocabulary.tables.TableInvalid": (Exit.MISTAKE, ""),
+    "minispine.provider.in_force.Unusable": (Exit.MISTAKE, ""),
+    "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
+    "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
+    "minispine.storage.errors.StorageError": (Exit.ENVIRONMENT, "look at [storage] in the configuration"),
+    "minispine.audit.events.AuditUnavailable": (Exit.ENVIRONMENT, "nothing was changed; look at [storage]"),
+    "minispine.client.errors.ClientError": (Exit.ENVIRONMENT, ""),
+}
+"""Our own exceptions by their full name, so that none of their modules is imported before it is used: how the command
+ends, and what to do next where the exception does not say."""
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command to its exit code; whatever it raises becomes one line on stderr."""
+    try:
+        result = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not try to flush to it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE_CLOSED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else Exit.FAILED
+    except Exception as error:
+        code, line = explain(error)
+        _say(line)
+        if os.environ.get("MINISPINE_DEBUG") == "1":
+            traceback.print_exception(error)
+        return code
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def explain(error: BaseException) -> tuple[Exit, str]:
+    """Give the exit code and the one line for an exception."""
+    if isinstance(error, CommandError):
+        return error.exit, str(error)
+    for kind in type(error).__mro__:
+        if known := _KNOWN.get(f"{kind.__module__}.{kind.__qualname__}"):
+            code, advice = known
+            return code, f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return Exit.MISTAKE, f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+    return Exit.DEFECT, (
+        f"a mistake in minispine itself: {type(error).__name__} at {_place(error)}; "
+        "run it again with MINISPINE_DEBUG=1 to see the detail for a report"
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Say where in our own code an exception came from."""
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "minispine" in f.filename
+    ] or traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rpartition('minispine/')[2]}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _say(line: str) -> None:
+    print(f"minispine: {' '.join(line.split())}", file=sys.stderr)

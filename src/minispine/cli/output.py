@@ -1,0 +1,37 @@
+"""What commands print for people: tables that fit the terminal, and whole when written to a file or a pipe."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_UNBOUNDED = 400
+
+
+def console() -> Console:
+    """Give a console for stdout, wide enough not to cut anything when nobody looks at it directly."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(width=_UNBOUNDED, no_color=True)
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names beside their values."""
+    out = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
+    out.add_column(style="bold")
+    out.add_column(overflow="fold")
+    for name, value in rows:
+        out.add_row(Text(name), Text(value))
+    console().print(out)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their column names. Cells are plain text, never markup."""
+    out = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        out.add_column(column, overflow="fold")
+    for row in rows:
+        out.add_row(*(Text(cell) for cell in row))
+    console().print(out)
