@@ -5,10 +5,11 @@ or deeper nesting than allowed. Nothing is ever fetched. Other modules use `Elem
 with the functions below, and never import an XML library.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from lxml import etree
 
@@ -17,21 +18,33 @@ Element = etree._Element
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
 
+Reason = Literal[
+    "the message is larger than allowed",
+    "a document type declaration is not allowed",
+    "the message is not well-formed XML in UTF-8",
+    "the message is nested too deeply",
+]
+
+_STEP: Final = re.compile(r"(?P<name>[^\[\]@]+)(\[(?P<position>[0-9]+)\])?")
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
 
 
 class XmlRefused(Exception):
     """The bytes are not XML that we read; `reason` is a fixed phrase that holds nothing of the bytes."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason: Final = reason
 
 
 class Invalid(NamedTuple):
-    """One way in which a document breaks its schema: where (element names only) and which rule, never the value."""
+    """One way in which a document breaks its schema: where, and which rule; never the value.
 
-    path: str
+    `path` holds the local names from the document's root to the place, as the document spells them: a name that the
+    schema does not know is the writer's own text, so compare names with known ones rather than repeat them.
+    """
+
+    path: tuple[str, ...]
     rule: str
 
 
@@ -78,11 +91,27 @@ class Schema:
         if self._compiled.validate(element):
             return None
         error = self._compiled.error_log[0]  # type: ignore[index]
-        return Invalid(path=_names_only(error.path or ""), rule=error.type_name.removeprefix("SCHEMAV_").lower())
+        return Invalid(path=_names_along(element, error.path), rule=error.type_name.removeprefix("SCHEMAV_").lower())
 
 
-def _names_only(path: str) -> str:
-    return path.replace("*", "").strip("/")[:200]
+def _names_along(element: Element, path: str | None) -> tuple[str, ...]:
+    """Follow a path such as ``/*/itk:header/*[2]`` from its first step, which is `element`, as far as it leads.
+
+    The path names no element whose prefix is the default one; libxml2 then counts all elements, else namesakes.
+    """
+    names = [local_name(element)]
+    for step in (path or "").split("/")[2:]:
+        match = _STEP.fullmatch(step)
+        if match is None:
+            break
+        prefixed, position = match["name"], int(match["position"] or 1)
+        local = prefixed.rpartition(":")[2]
+        namesakes = [child for child in element if prefixed == "*" or local_name(child) == local]
+        if position > len(namesakes):
+            break
+        element = namesakes[position - 1]
+        names.append(local_name(element))
+    return tuple(names)
 
 
 @cache
@@ -106,6 +135,31 @@ def local_name(element: Element) -> str:
 def namespace(element: Element) -> str:
     """Give the namespace, empty when there is none."""
     return element.tag[1:].partition("}")[0] if element.tag[0] == "{" else ""
+
+
+def child(element: Element, tag: str) -> Element | None:
+    """Give the first child of that qualified name, None when there is none."""
+    return next(element.iterchildren(tag), None)
+
+
+def children(element: Element, tag: str) -> Iterator[Element]:
+    """Give the children of that qualified name in order."""
+    return element.iterchildren(tag)
+
+
+def descendants(element: Element) -> Iterator[Element]:
+    """Give every element below this one, in document order."""
+    return element.iterdescendants()
+
+
+def text(element: Element | None) -> str:
+    """Give the text before the first child, without blanks around it; empty when there is no element or no text."""
+    return (element.text or "").strip() if element is not None else ""
+
+
+def attribute(element: Element, name: str) -> str:
+    """Give an attribute without blanks around it; empty when there is none."""
+    return element.get(name, "").strip()
 
 
 def root(tag: str, nsmap: dict[str | None, str], attributes: dict[str, str] | None = None) -> Element:
