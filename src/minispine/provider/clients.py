@@ -5,11 +5,12 @@ every change is audited. Decisions here are pure; reading and writing the regist
 """
 
 import datetime
+import ipaddress
 from typing import Literal
 
 import msgspec
 
-from minispine.domain.identity import AccessMethod
+from minispine.domain.identity import AccessMethod, Identified
 from minispine.domain.operations import NationalService, Operation
 
 Lane = Literal["attended", "unattended", "batch"]
@@ -76,3 +77,52 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     compatibility: Compatibility = Compatibility()
     enabled: bool = True
     note: str = ""
+
+
+class CertificateNames(msgspec.Struct, frozen=True):
+    """What of a certificate a registration is found by."""
+
+    subject: str
+    issuer: str
+    fingerprint: str
+
+
+def accepts(registration: Registration, certificate: CertificateNames, now: datetime.datetime) -> bool:
+    """Tell whether the registration names this certificate for this moment."""
+    return any(
+        known.subject == certificate.subject
+        and known.issuer == certificate.issuer
+        and (known.fingerprint is None or known.fingerprint == certificate.fingerprint)
+        and (known.not_before is None or known.not_before <= now)
+        and (known.not_after is None or now < known.not_after)
+        for known in registration.certificates
+    )
+
+
+def in_networks(registration: Registration, address: str) -> bool:
+    """Tell whether an address lies in one of the registration's networks; none registered means anywhere."""
+    if not registration.networks:
+        return True
+    try:
+        came_from = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(came_from in ipaddress.ip_network(network) for network in registration.networks)
+
+
+Denial = Literal["network", "service", "organisation", "method", "asid"]
+"""What of a request the registration does not cover: answered with fault 3000, audited, no Spine call."""
+
+
+def denial(registration: Registration, operation: Operation, identified: Identified, asid: str | None) -> Denial | None:
+    """Say what the registration does not allow of this request, or None when it is allowed (ACCESS-1 c, SMSP-IG-003).
+
+    `asid` is the initiating organisation's, None where the table has none: then nothing may be sent for it.
+    """
+    if operation not in registration.services:
+        return "service"
+    if identified.organisation not in registration.organisations:
+        return "organisation"
+    if identified.method not in registration.methods.get(operation.national_service, ()):
+        return "method"
+    return "asid" if asid is None else None

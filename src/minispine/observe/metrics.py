@@ -1,0 +1,61 @@
+"""Metrics: one table, fixed labels, no personal values. Every worker writes; /metrics sums over workers.
+
+Several processes share one folder of files (``PROMETHEUS_MULTIPROC_DIR``, set by the supervisor before a worker
+starts), which is prometheus-client's own way of summing.
+"""
+
+import os
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
+
+EXCHANGES: Final = Counter(
+    "minispine_exchanges", "Requests of identified clients, by what they were answered", ("operation", "answer")
+)
+EXCHANGE_SECONDS: Final = Histogram(
+    "minispine_exchange_seconds", "From a request read to its answer written", ("operation",), buckets=_SECONDS
+)
+STAGE_SECONDS: Final = Counter("minispine_stage_seconds", "Time spent in each stage of exchanges", ("stage",))
+IN_FLIGHT: Final = Gauge("minispine_in_flight", "Requests being served", multiprocess_mode="livesum")
+WAITING: Final = Gauge("minispine_waiting", "Requests waiting for their turn", multiprocess_mode="livesum")
+SPINE_CALLS: Final = Counter("minispine_spine_calls", "Messages to Spine, by what came", ("interaction", "outcome"))
+PEERS_REFUSED: Final = Counter("minispine_peers_refused", "Connections without an identified client", ("reason",))
+REFUSALS: Final = Counter("minispine_refusals", "Requests refused before Spine was asked", ("reason",))
+AUDIT_AVAILABLE: Final = Gauge(
+    "minispine_audit_available", "1 while the audit log can be written", multiprocess_mode="livemin"
+)
+BREAKER_OPEN: Final = Gauge(
+    "minispine_breaker_open", "Workers whose breaker is not closed", ("service",), multiprocess_mode="livesum"
+)
+CERTIFICATE_DAYS: Final = Gauge(
+    "minispine_certificate_days_left", "Days until a certificate expires", ("use",), multiprocess_mode="livemin"
+)
+REGISTRY_VERSION: Final = Gauge(
+    "minispine_registry_version", "The version of the registry in force", multiprocess_mode="livemin"
+)
+
+
+def exposition() -> tuple[bytes, str]:
+    """Give the body and content type of /metrics, over all workers where there are several."""
+    if os.environ.get(MULTIPROCESS_DIRECTORY):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+def forget_process(pid: int) -> None:
+    """Drop the live values of a worker that has ended."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

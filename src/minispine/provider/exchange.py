@@ -1,0 +1,571 @@
+"""The path of one request, from the bytes of an identified client to its answer.
+
+`Exchanges.serve` reads like the picture in docs/architecture.md: wire, clients, identify, audit, admission, Spine,
+vocabulary, wire, audit. What it promises (Law 1): nothing is asked before the ids of what is asked are durable, and
+no answer is returned before its record is. Where that cannot be kept the client gets a retryable fault.
+"""
+
+import asyncio
+import datetime
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from minispine.audit.events import AuditUnavailable, Entry, Guard, GuardFailed, Receipt
+from minispine.config.settings import Exchange as Limits
+from minispine.domain import nhs_number
+from minispine.domain.identity import IdentityRefused
+from minispine.domain.operations import Operation
+from minispine.domain.outcome import Found, Outcome, Unavailable, Unusable, kind_of
+from minispine.domain.patient import Patient
+from minispine.domain.presentation import Alteration, NotPresentable, present
+from minispine.domain.question import Question
+from minispine.domain.request import InvalidInput, PdsRequest, Reply, Source
+from minispine.observe import metrics
+from minispine.observe.log import LogEvent, log, where
+from minispine.provider.admission import Admission, Busy
+from minispine.provider.clients import Registration, denial
+from minispine.provider.identify import identify
+from minispine.provider.in_force import Client, InForce
+from minispine.provider.services import pds as service
+from minispine.provider.trail import Trail
+from minispine.spine.ports import MessageIds, OrganisationsPort, PdsPort, Sender
+from minispine.wire import itk, pds, soap
+
+INVALID_INPUT: Final = "input.invalid"
+UNUSABLE_DATA: Final = "answer.data"
+TIMED_OUT: Final = "transport.timeout"
+
+_CONNECTIVITY_CODES: Final = {"SMSP-0004": "DEMOG-9999", "SMSP-0005": "SMSP-9999"}
+"""D7: what clients get that throw on codes which the PDS column of the vocabulary's workbook does not list."""
+
+
+class Log(Protocol):
+    """The part of the audit log that an exchange needs."""
+
+    async def append(self, entry: Entry) -> Receipt:
+        """Make the entry durable, or raise `AuditUnavailable` or `GuardFailed`."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of an identified client, as the HTTP side hands it over.
+
+    `arrived_at` is UTC microseconds. `gone` tells, at any moment, whether the client has closed its connection.
+    """
+
+    client: Client
+    peer: str
+    path: str
+    soap_action: str | None
+    body: bytes
+    arrived_at: int
+    gone: Callable[[], bool]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes back: an HTTP status and a SOAP message. `label` is the response code or fault, for metrics."""
+
+    status: int
+    body: bytes
+    label: str
+    retry_after_s: int | None = None
+
+
+class _Refusal(Exception):
+    """The exchange ends before Spine is asked: with a SOAP fault, or with the response code of an event."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fault: soap.Fault | None = None,
+        event: str | None = None,
+        retry_after_s: int | None = None,
+        said: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fault = fault
+        self.event = event
+        self.retry_after_s = retry_after_s
+        self.said = said or {}
+
+
+def _fault(code: str, diagnostic: str) -> soap.Fault:
+    return soap.Fault(kind="server" if code.startswith("2") else "client", code=code, diagnostic=diagnostic)
+
+
+def _denied(reason: str) -> _Refusal:
+    return _Refusal(reason, fault=_fault("3000", _DENIALS[reason]))
+
+
+class Exchanges:
+    """Serves requests, given everything that a request meets on its way.
+
+    `in_force` gives the registry's version in force now. `new_id` gives a fresh upper-case UUID. `now` is UTC
+    microseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        system_id: str,
+        in_force: Callable[[], InForce],
+        refresh: Callable[[], Awaitable[None]],
+        log: Log,
+        spine: PdsPort,
+        organisations: OrganisationsPort,
+        admission: Admission,
+        now: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._limits = limits
+        self._system_id = system_id
+        self._in_force = in_force
+        self._refresh = refresh
+        self._log = log
+        self._spine = spine
+        self._organisations = organisations
+        self._admission = admission
+        self._now = now
+        self._new_id = new_id
+
+    # ── the path ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def serve(self, call: Call) -> Answer:
+        """Answer one request. Never raises: a defect of our own is fault 2200, with a reference in the log."""
+        began = time.perf_counter()
+        trail = self._trail(call)
+        operation = "unknown"
+        request: itk.ItkRequest | None = None
+        try:
+            try:
+                request = self._read(call, trail)
+                operation = request.operation
+                answer = await self._serve(call, request, trail)
+            except _Refusal as refusal:
+                answer = await self._refuse(refusal, call, request, trail)
+        except AuditUnavailable:
+            answer = self.store_down()
+        except Exception as defect:
+            answer = await self._defect(defect, call, request, trail)
+        metrics.EXCHANGES.labels(operation, answer.label).inc()
+        metrics.EXCHANGE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+        return answer
+
+    async def _serve(self, call: Call, request: itk.ItkRequest, trail: Trail) -> Answer:
+        clock = _Stages()
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._time_left_s(call, request)
+        sender = self._permit(call.client.registration, request, trail)
+        asked_for = self._understand(call.client.registration, request, trail)
+        questions = service.questions(asked_for)
+        question = next(questions)
+        if refusal := self._spine.refusal(question):
+            raise _Refusal("not-supported", event=refusal.event)
+        if call.gone():
+            return await self._abandon(trail, call)
+        if self._admission.full:
+            raise self._busy(self._admission.busy())
+        clock.lap("read")
+
+        ids = self._reserve(asked_for.operation)
+        trail.asking(question, self._spine.interaction(question), ids[0][0], sender)
+        trail.reserved([each for turn, several in enumerate(ids) for each in several[0 if turn else 1 :]])
+        guard = Guard(client=call.client.registration.name, version=call.client.version)
+        guard = await self._commit(trail.opening(guard), request)
+        trail.opened()
+        clock.lap("audit-asking")
+
+        try:
+            async with self._admission.turn(deadline_s):
+                clock.lap("queue")
+                if call.gone():
+                    return await self._abandon(trail, call)
+                outcome = await self._ask(question, questions, ids, sender, trail, deadline_s)
+                clock.lap("spine")
+        except Busy as busy:
+            raise self._busy(busy) from None
+
+        reply, event, alterations, source = await self._reply(call.client.registration, asked_for, outcome)
+        trail.altered(alterations)
+        answer = self._write(reply, event, source, call, request, trail)
+        clock.lap("answer")
+        if call.gone():
+            trail.undelivered()
+        try:
+            await self._commit(trail.closing(guard), request)
+        except _Refusal:
+            trail.withdraw_reply()
+            raise
+        clock.lap("audit-answer")
+        return answer
+
+    def _trail(self, call: Call) -> Trail:
+        return Trail(
+            exchange=self._new_id(),
+            client=call.client.registration.name,
+            peer=call.peer,
+            path=call.path,
+            arrived_at=call.arrived_at,
+            body=call.body,
+            now=self._now,
+        )
+
+    # ── reading, and whether it may be asked ────────────────────────────────────────────────────────────────────────
+
+    def _read(self, call: Call, trail: Trail) -> itk.ItkRequest:
+        """Bytes to an envelope, or a fault (SMSP-ERR-001)."""
+        compatibility = call.client.registration.compatibility
+        policy = itk.EnvelopePolicy(
+            clock_skew_s=self._limits.clock_skew_s,
+            require_security=self._limits.require_security and not compatibility.security_optional,
+            lenient_ids=compatibility.lenient_ids,
+        )
+        try:
+            request = itk.read_request(
+                call.body, soap_action=call.soap_action, now=_datetime(call.arrived_at), policy=policy
+            )
+        except soap.PeerFault as refused:
+            trail.envelope(
+                message_id=refused.message_id,
+                operation=refused.operation,
+                service=refused.service,
+                tracking_id=refused.tracking_id,
+                audit_identity=refused.audit_identity,
+            )
+            raise _Refusal("envelope", fault=refused.fault) from None
+        trail.envelope(
+            message_id=request.message_id,
+            operation=request.operation,
+            service=request.service,
+            tracking_id=request.tracking_id,
+            audit_identity=request.audit_identity,
+        )
+        return request
+
+    def _permit(self, registration: Registration, request: itk.ItkRequest, trail: Trail | None) -> Sender:
+        """Who asks, and may this registration ask that for them (ACCESS-1..4, SMSP-AUDIT-002, SMSP-IG-003)."""
+        asids = self._in_force().asids
+        if request.operation not in registration.services:
+            raise _denied("service")
+        identified = identify(request.audit_identity, registration, asids.organisation)
+        if isinstance(identified, IdentityRefused):
+            raise self._identity_refusal(identified, registration)
+        asid = asids.asid(identified.organisation)
+        if trail is not None:
+            trail.identified(identified, asid)
+        if what := denial(registration, request.operation, identified, asid):
+            raise _denied(what)
+        assert asid is not None
+        return Sender(asid=asid, author=identified.author)
+
+    @staticmethod
+    def _identity_refusal(refused: IdentityRefused, registration: Registration) -> _Refusal:
+        reason = f"identity.{refused.fault}"
+        if refused.fault == "asid-unknown":
+            return _denied(reason)
+        if refused.fault in ("absent", "blank") and registration.compatibility.audit_identity_fault:
+            return _Refusal(reason, fault=_fault("1000", "the audit identity is missing"))
+        return _Refusal(reason, event=reason)
+
+    def _understand(self, registration: Registration, request: itk.ItkRequest, trail: Trail) -> PdsRequest:
+        """The payload to a question's parameters, or SMSP-0001 (SMSP-VAL-001..003)."""
+        read = pds.read_request(
+            request.operation, request.payload, partial_birth_dates=self._limits.partial_birth_dates
+        )
+        if isinstance(read, InvalidInput):
+            raise _Refusal("input", event=INVALID_INPUT, said={"field": read.field, "rule": read.reason})
+        trail.asked_for(read)
+        return read
+
+    def _time_left_s(self, call: Call, request: itk.ItkRequest) -> float:
+        """The registration's time-out, never beyond the message's own validity and the permitted skew."""
+        timeout_s = call.client.registration.timeout_s
+        if request.expires is not None:
+            valid_s = (request.expires - _datetime(call.arrived_at)).total_seconds() + self._limits.clock_skew_s
+            timeout_s = min(timeout_s, valid_s)
+        return timeout_s - (self._now() - call.arrived_at) / 1_000_000
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reserve(self, operation: Operation) -> list[tuple[MessageIds, ...]]:
+        """Draw ids for every message that the operation may send, retries included."""
+        return [
+            tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
+            for _ in range(service.MOST_QUESTIONS[operation])
+        ]
+
+    async def _ask(
+        self,
+        question: Question,
+        questions: service.Questions,
+        ids: list[tuple[MessageIds, ...]],
+        sender: Sender,
+        trail: Trail,
+        deadline_s: float,
+    ) -> Outcome:
+        """Put one question after another until the service has the outcome that decides."""
+        loop = asyncio.get_running_loop()
+        for several in ids:
+            outcome: Outcome
+            left_s = deadline_s - loop.time()
+            if refusal := self._spine.refusal(question):
+                outcome = refusal
+            elif left_s <= 0:
+                outcome = Unavailable(event=TIMED_OUT)
+            else:
+                asked = await self._spine.ask(question, sender=sender, ids=several, timeout_s=left_s)
+                trail.attempted(asked.attempts, sender)
+                for attempt in asked.attempts:
+                    metrics.SPINE_CALLS.labels(attempt.interaction, kind_of(attempt.outcome)).inc()
+                outcome = asked.outcome
+            try:
+                question = questions.send(outcome)
+            except StopIteration as decided:
+                final: Outcome = decided.value
+                return final
+        raise AssertionError("a service asked more questions than it declares")
+
+    # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _reply(
+        self, registration: Registration, request: PdsRequest, outcome: Outcome
+    ) -> tuple[Reply, str, tuple[Alteration, ...], Source]:
+        """Outcome to reply: the code by the table in force, and what may be disclosed with it (SMSP-ERR-004)."""
+        patient: Patient | None = None
+        alterations: tuple[Alteration, ...] = ()
+        if isinstance(outcome, Found) and service.discloses_details(request.operation):
+            shown = present(outcome.record, today=_today(self._now()), asked_number=request.nhs_number)
+            if isinstance(shown, NotPresentable):
+                alterations = (Alteration(rule=f"unusable: {shown.reason}", field=shown.field, before="", after=""),)
+                outcome = Unusable(event=UNUSABLE_DATA)
+            else:
+                alterations = shown.alterations
+                patient = await self._with_practice(_styled(shown.patient, registration))
+        number = service.subject_number(
+            request,
+            outcome,
+            superseded_bare=registration.compatibility.superseded_bare,
+            not_verified_component=registration.compatibility.not_verified_component,
+        )
+        if number is not None and not nhs_number.is_valid(number):
+            alterations = (Alteration(rule="unusable: check digit", field="nhs_number", before=number, after=""),)
+            number, patient, outcome = None, None, Unusable(event=UNUSABLE_DATA)
+        verifying = request.operation is Operation.VERIFY_NHS_NUMBER and number is not None
+        reply = Reply(
+            code=self._code(outcome.event, registration),
+            nhs_number=number,
+            verified=isinstance(outcome, Found) if verifying else None,
+            patient=patient,
+            local_identifier=request.local_identifier if number is not None else None,
+        )
+        return reply, outcome.event, alterations, "spine"
+
+    def _code(self, event: str, registration: Registration) -> str:
+        """The response code of an event; what is not in the vocabulary cannot leave (SMSP-ERR-002)."""
+        in_force = self._in_force()
+        code = in_force.spine_codes.response_code(event)
+        if registration.compatibility.only_first_codes:
+            code = _CONNECTIVITY_CODES.get(code, code)
+        in_force.vocabulary.text(code)
+        return code
+
+    async def _with_practice(self, patient: Patient) -> Patient:
+        """Fill in what is known of the practice; not knowing it never fails an answer (D21)."""
+        if patient.practice is None:
+            return patient
+        practice = await self._organisations.practice(patient.practice.ods_code)
+        return patient if practice is None else msgspec.structs.replace(patient, practice=practice)
+
+    def _write(
+        self, reply: Reply, event: str, source: Source, call: Call, request: itk.ItkRequest, trail: Trail
+    ) -> Answer:
+        """Reply to bytes, checked against the response schema; what cannot be represented is SMSP-0002."""
+        registration = call.client.registration
+        vocabulary = self._in_force().vocabulary
+        response_id = self._new_id()
+        try:
+            payload = pds.write_response(request.operation, reply, id=response_id, vocabulary=vocabulary)
+        except pds.Unrepresentable as problem:
+            event = UNUSABLE_DATA
+            trail.altered([Alteration(rule=f"unusable: {problem.reason}", field=problem.field, before="", after="")])
+            reply = Reply(code=self._code(event, registration))
+            payload = pds.write_response(request.operation, reply, id=response_id, vocabulary=vocabulary)
+        compatibility = registration.compatibility
+        message_id = self._new_id()
+        moment = _datetime(self._now())
+        body = itk.write_response(
+            payload,
+            operation=request.operation,
+            message_id=message_id,
+            tracking_id=self._new_id(),
+            payload_id=response_id,
+            relates_to=request.message_id if compatibility.relates_to else None,
+            security=(moment, moment + datetime.timedelta(minutes=10)) if compatibility.security_in_response else None,
+            audit_identity=f"urn:nhs-uk:identity:{self._system_id}"
+            if compatibility.audit_identity_in_response
+            else None,
+        )
+        trail.replied(
+            body,
+            nhs_number=reply.nhs_number,
+            source=source,
+            code=reply.code,
+            cause=event,
+            message_id=message_id,
+            status=200,
+            vocabulary=vocabulary.version,
+            spine_codes=self._in_force().spine_codes.version,
+        )
+        return Answer(status=200, body=body, label=reply.code)
+
+    # ── refusing ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _refuse(self, refusal: _Refusal, call: Call, request: itk.ItkRequest | None, trail: Trail) -> Answer:
+        """End an exchange that Spine is not asked about, or no longer: recorded, then answered."""
+        metrics.REFUSALS.labels(refusal.reason).inc()
+        trail.refused(refusal.reason, **refusal.said)
+        if refusal.event is not None and request is not None:
+            reply = Reply(code=self._code(refusal.event, call.client.registration))
+            answer = self._write(reply, refusal.event, "local", call, request, trail)
+        else:
+            assert refusal.fault is not None
+            answer = self.fault(refusal.fault, trail.client_message_id, refusal.retry_after_s)
+            trail.replied(
+                answer.body,
+                source="local",
+                fault=refusal.fault.code or refusal.fault.kind,
+                diagnostic=refusal.fault.diagnostic,
+                status=answer.status,
+            )
+        if call.gone():
+            trail.undelivered()
+        await self._log.append(trail.closing(None))
+        return answer
+
+    async def refuse(self, call: Call, reason: str, fault: soap.Fault) -> Answer:
+        """Refuse an identified client's request without reading its body, which is neither parsed nor kept."""
+        trail = self._trail(call)
+        try:
+            answer = await self._refuse(_Refusal(reason, fault=fault), call, None, trail)
+        except AuditUnavailable:
+            answer = self.store_down()
+        metrics.EXCHANGES.labels("unknown", answer.label).inc()
+        return answer
+
+    async def deny(self, call: Call, reason: str) -> Answer:
+        """Refuse a client that may not call at all: disabled, or from a network that is not registered."""
+        return await self.refuse(call, reason, _fault("3000", _DENIALS[reason]))
+
+    def store_down(self) -> Answer:
+        """The answer when no record can be made of one (Law 1)."""
+        return self.fault(_fault("2100", "the audit log cannot be written; try again later"))
+
+    async def _abandon(self, trail: Trail, call: Call) -> Answer:
+        """The client has gone before anything was asked: nothing is asked (SMSP-AUDIT-008)."""
+        trail.abandoned()
+        await self._log.append(trail.closing(None))
+        return Answer(status=499, body=b"", label="abandoned")
+
+    async def _defect(self, defect: Exception, call: Call, request: itk.ItkRequest | None, trail: Trail) -> Answer:
+        """A mistake of our own: fault 2200 with a reference, and where it happened in the log, never with its words."""
+        reference = self._new_id()
+        log(LogEvent.DEFECT, reference=reference, exception=type(defect).__name__, where=where(defect))
+        fault = _fault("2200", f"reference {reference}")
+        answer = self.fault(fault, request.message_id if request else None)
+        trail.refused("defect", reference=reference)
+        trail.replied(answer.body, source="local", fault="2200", status=answer.status)
+        try:
+            await self._log.append(trail.closing(None))
+        except AuditUnavailable:
+            return self.store_down()
+        return answer
+
+    @staticmethod
+    def _busy(busy: Busy) -> _Refusal:
+        """The busy tone (D14): HTTP 503, Retry-After, and a retryable fault in the body."""
+        fault = _fault("2100", f"busy: try again in {busy.retry_after_s} s")
+        return _Refusal("busy", fault=fault, retry_after_s=busy.retry_after_s)
+
+    def fault(self, fault: soap.Fault, relates_to: str | None = None, retry_after_s: int | None = None) -> Answer:
+        """Write a SOAP fault as an answer; one that says when to try again is the busy tone."""
+        body = soap.write_fault(fault, message_id=self._new_id(), relates_to=relates_to, error_id=self._new_id())
+        return Answer(
+            status=503 if retry_after_s else 500,
+            body=body,
+            label=f"fault-{fault.code or fault.kind}",
+            retry_after_s=retry_after_s,
+        )
+
+    # ── the two durable points ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _commit(self, entry: Entry, request: itk.ItkRequest) -> Guard:
+        """Make a record durable while the registration it relies on is in force (Law 11).
+
+        A registration that changed meanwhile is looked at again: if it still allows this request the record is
+        committed on its new version; otherwise nothing is committed.
+
+        Raises:
+            _Refusal: the registration no longer allows the request.
+        """
+        guard = entry.guard
+        assert guard is not None
+        while True:
+            try:
+                await self._log.append(entry)
+            except GuardFailed:
+                guard = await self._still_allowed(guard, request)
+                entry = msgspec.structs.replace(entry, guard=guard)
+            else:
+                return guard
+
+    async def _still_allowed(self, failed: Guard, request: itk.ItkRequest) -> Guard:
+        await self._refresh()
+        found = self._in_force().clients.get(failed.client)
+        if found is None or not found.registration.enabled or found.version == failed.version:
+            raise _denied("disabled")
+        self._permit(found.registration, request, None)
+        return Guard(client=failed.client, version=found.version)
+
+
+class _Stages:
+    """Adds up where the time of exchanges goes."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        metrics.STAGE_SECONDS.labels(stage).inc(now - self._since)
+        self._since = now
+
+
+_DENIALS: Final[dict[str, str]] = {
+    "disabled": "this client is not enabled",
+    "identity.asid-unknown": "the system in the audit identity maps to no single organisation",
+    "network": "this client is not registered for this network",
+    "service": "this client is not registered for this service",
+    "organisation": "this client is not registered to act for the organisation in the audit identity",
+    "method": "this client is not registered for this access method",
+    "asid": "no accredited system (ASID) is registered for the organisation in the audit identity",
+}
+
+
+def _styled(patient: Patient, registration: Registration) -> Patient:
+    """Leave out the prefix and all but the first given name for clients that want it so (D18)."""
+    if not registration.compatibility.first_given_name_only or patient.name is None:
+        return patient
+    name = msgspec.structs.replace(patient.name, prefix=None, given=patient.name.given[:1])
+    return msgspec.structs.replace(patient, name=name)
+
+
+def _datetime(at: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at / 1_000_000, datetime.UTC)
+
+
+def _today(at: int) -> str:
+    return _datetime(at).strftime("%Y%m%d")

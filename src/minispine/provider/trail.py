@@ -1,0 +1,188 @@
+"""What one exchange leaves in the audit log: two records, or one where nothing was asked.
+
+The first is durable before anything is asked: that the request came, from whom, and the ids of every message that may
+leave. The second is durable before the answer leaves: what Spine answered, what was altered, what is replied. This
+module only gathers events; when they are committed is `provider/exchange.py`'s business (Law 1).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from minispine.audit.events import Body, Entry, Event, EventType, Guard
+from minispine.domain.identity import AuditId, Identified
+from minispine.domain.outcome import Found, Superseded, Unavailable, kind_of
+from minispine.domain.presentation import Alteration
+from minispine.domain.question import Question
+from minispine.domain.request import PdsRequest, Source
+from minispine.spine.ports import Attempt, MessageIds, Sender
+
+
+class Trail:
+    """Gathers the events of one exchange, in order."""
+
+    def __init__(
+        self, *, exchange: str, client: str, peer: str, path: str, arrived_at: int, body: bytes, now: Callable[[], int]
+    ) -> None:
+        self.exchange = exchange
+        self.client = client
+        self.client_message_id: str | None = None
+        self._now = now
+        self._events: list[Event] = []
+        self._bodies: list[Body] = [Body("request", body)] if body else []
+        self._arrived_at = arrived_at
+        self._received: dict[str, Any] = {"peer": peer, "path": path}
+        self._asked_for: dict[str, Any] = {}
+        self._opened = False
+        self._messages = 0
+
+    def envelope(
+        self,
+        *,
+        message_id: str | None,
+        operation: str | None,
+        service: str | None,
+        tracking_id: str | None,
+        audit_identity: Iterable[AuditId] | None,
+    ) -> None:
+        """Remember what the envelope says, as far as it could be read (SMSP-AUDIT-004)."""
+        self.client_message_id = message_id
+        self._received |= {
+            "message_id": message_id,
+            "operation": operation,
+            "service": service,
+            "tracking_id": tracking_id,
+            "audit_identity": [{"type": audit_id.type, "uri": audit_id.uri} for audit_id in audit_identity or ()],
+        }
+
+    def identified(self, identified: Identified, asid: str | None) -> None:
+        """Remember who asks: method, organisation, and the user code, function or smartcard ids (ACCESS-2 c)."""
+        self._received |= {
+            "access_method": int(identified.method),
+            "organisation": identified.organisation,
+            "user_code": identified.user_code,
+            "function": identified.function,
+            "asid": asid,
+        }
+        if identified.author is not None:
+            self._received["author"] = msgspec.to_builtins(identified.author)
+
+    def asked_for(self, request: PdsRequest) -> None:
+        """Remember the criteria: they are about a patient, so they go into the private part."""
+        self._asked_for = {k: v for k, v in msgspec.to_builtins(request).items() if v is not None}
+
+    def asking(self, question: Question, interaction: str, ids: MessageIds, sender: Sender) -> None:
+        """Note the ids of the message that is about to leave."""
+        self._add(
+            EventType.EXCHANGE_ASKED,
+            {"interaction": interaction, "asid": sender.asid, "author": msgspec.to_builtins(sender.author)}
+            | {"message_id": ids.message_id, "hl7_id": ids.hl7_id},
+            {"question": msgspec.to_builtins(question)},
+        )
+
+    def reserved(self, ids: Iterable[MessageIds]) -> None:
+        """Note the ids that a retry or a second question may use."""
+        kept = [msgspec.to_builtins(each) for each in ids]
+        if kept:
+            self._add(EventType.EXCHANGE_RESERVED, {"ids": kept})
+
+    def attempted(self, attempts: Iterable[Attempt], sender: Sender) -> None:
+        """Note each message that left, or tried to, and what came of it."""
+        for attempt in attempts:
+            self._messages += 1
+            outcome = attempt.outcome
+            silent = attempt.received is None or isinstance(outcome, Unavailable)
+            found = outcome.record.nhs_number if isinstance(outcome, Found) else None
+            if isinstance(outcome, Superseded):
+                found = outcome.nhs_number
+            self._events.append(
+                Event(
+                    type=EventType.EXCHANGE_SPINE_SILENT if silent else EventType.EXCHANGE_SPINE_ANSWERED,
+                    at=attempt.ended_at,
+                    data={
+                        "interaction": attempt.interaction,
+                        "asid": sender.asid,
+                        "message_id": attempt.ids.message_id,
+                        "hl7_id": attempt.ids.hl7_id,
+                        "spine_message_id": attempt.spine_message_id,
+                        "sent_at": attempt.sent_at,
+                        "outcome": kind_of(outcome),
+                        "cause": outcome.event,
+                    },
+                    private={"nhs_number": found} if found else {},
+                )
+            )
+            self._bodies.append(Body(f"spine-request-{self._messages}", attempt.sent))
+            if attempt.received is not None:
+                self._bodies.append(Body(f"spine-answer-{self._messages}", attempt.received))
+
+    def altered(self, alterations: Iterable[Alteration]) -> None:
+        """Note each change made to data from Spine: rule and field, with both values in private (SMSP-ERR-006 l)."""
+        for alteration in alterations:
+            self._add(
+                EventType.EXCHANGE_ALTERED,
+                {"rule": alteration.rule, "field": alteration.field},
+                {"before": alteration.before, "after": alteration.after},
+            )
+
+    def refused(self, reason: str, **said: Any) -> None:
+        """Note that nothing was asked, and why; `reason` is a fixed word."""
+        self._add(EventType.EXCHANGE_REFUSED, {"reason": reason, **said})
+
+    def abandoned(self) -> None:
+        """Note that the client had gone before anything was asked."""
+        self._add(EventType.EXCHANGE_ABANDONED, {})
+
+    def replied(self, body: bytes, *, nhs_number: str | None = None, source: Source, **said: Any) -> None:
+        """Note the answer: response code or fault, cause, source (SMSP-AUDIT-006), ids, versions of the tables."""
+        self._add(
+            EventType.EXCHANGE_REPLIED,
+            {"source": source, **{k: v for k, v in said.items() if v is not None}},
+            {"nhs_number": nhs_number} if nhs_number else {},
+        )
+        self._bodies.append(Body("reply", body))
+
+    def withdraw_reply(self) -> None:
+        """Take back the last reply noted: it was not given after all."""
+        last = max(i for i, event in enumerate(self._events) if event.type is EventType.EXCHANGE_REPLIED)
+        self._events = self._events[:last]
+        self._bodies = [body for body in self._bodies if body.name != "reply"]
+
+    def undelivered(self) -> None:
+        """Note that nobody was there to take the answer."""
+        self._add(EventType.EXCHANGE_UNDELIVERED, {})
+
+    def opening(self, guard: Guard) -> Entry:
+        """Make the record that must be durable before anything is asked."""
+        return self._entry(opens=True, closes=False, guard=guard)
+
+    def opened(self) -> None:
+        """Say that the opening record is durable: what it held is not written again."""
+        self._opened = True
+        self._received, self._events, self._bodies = {}, [], []
+
+    def closing(self, guard: Guard | None) -> Entry:
+        """Make the record that must be durable before the answer leaves."""
+        return self._entry(opens=False, closes=self._opened, guard=guard)
+
+    def _add(self, type_: EventType, data: dict[str, Any], private: dict[str, Any] | None = None) -> None:
+        self._events.append(Event(type=type_, at=self._now(), data=data, private=private or {}))
+
+    def _entry(self, *, opens: bool, closes: bool, guard: Guard | None) -> Entry:
+        events = self._events
+        if self._received:
+            received = Event(
+                type=EventType.EXCHANGE_RECEIVED, at=self._arrived_at, data=self._received, private=self._asked_for
+            )
+            events = [received, *events]
+        return Entry(
+            exchange=self.exchange,
+            client=self.client,
+            client_message_id=self.client_message_id,
+            events=tuple(events),
+            bodies=tuple(self._bodies),
+            opens=opens,
+            closes=closes,
+            guard=guard,
+        )

@@ -1,0 +1,70 @@
+"""Each operation as a transcript: it asks this, is told that, asks this, and this decides."""
+
+import pytest
+
+from minispine.domain.operations import Operation
+from minispine.domain.outcome import Found, Invalidated, NoMatch, NotVerified, Outcome, Superseded
+from minispine.domain.patient import SpineRecord
+from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
+from minispine.domain.request import PdsRequest
+from minispine.provider.services import pds
+
+NUMBER = "9449310467"
+FOUND = Found(event="found", record=SpineRecord(nhs_number=NUMBER))
+WITH_NUMBER = {"nhs_number": NUMBER, "birth_date": "20090310"}
+WITH_NAME = {"family": "LANGAN", "given": "LAURENCE", "gender": "1", "birth_date": "20090310", "postcode": "KT21 2PN"}
+CHECK = CrossCheck(nhs_number=NUMBER, birth_date="20090310")
+TRACE = Trace(**WITH_NAME)
+RETRIEVAL = Retrieval(nhs_number=NUMBER)
+
+
+def transcript(operation: Operation, told: list[Outcome], **parameters: str) -> tuple[list[Question], Outcome]:
+    steps = pds.questions(PdsRequest(operation=operation, **parameters))
+    asked = [next(steps)]
+    for outcome in told:
+        try:
+            asked.append(steps.send(outcome))
+        except StopIteration as decided:
+            return asked, decided.value
+    raise AssertionError("the service still asks")
+
+
+@pytest.mark.parametrize("decisive", [FOUND, NotVerified(event="pds.40"), NoMatch(event="pds.1")])
+def test_verify_is_one_cross_check(decisive: Outcome) -> None:
+    asked, decided = transcript(Operation.VERIFY_NHS_NUMBER, [decisive], **WITH_NUMBER)
+    assert asked == [CHECK]
+    assert decided is decisive
+
+
+def test_a_number_is_found_by_one_trace() -> None:
+    assert transcript(Operation.GET_NHS_NUMBER, [FOUND], **WITH_NAME) == ([TRACE], FOUND)
+
+
+@pytest.mark.parametrize("operation", [Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER, Operation.GET_PATIENT_DETAILS])
+def test_details_by_number_are_retrieved_only_after_the_number_is_proved(operation: Operation) -> None:
+    assert transcript(operation, [FOUND, FOUND], **WITH_NUMBER) == ([CHECK, RETRIEVAL], FOUND)
+    for refused in (NotVerified(event="pds.40"), Superseded(event="pds.44", nhs_number="9449310416")):
+        assert transcript(operation, [refused], **WITH_NUMBER) == ([CHECK], refused)
+
+
+def test_a_failed_number_is_never_followed_by_a_search() -> None:
+    refused = NotVerified(event="pds.40")
+    asked, decided = transcript(Operation.GET_PATIENT_DETAILS, [refused], **(WITH_NAME | WITH_NUMBER))
+    assert [type(question) for question in asked] == [CrossCheck]
+    assert decided is refused
+
+
+@pytest.mark.requirement("SMSP-ERR-005", "b")
+@pytest.mark.parametrize("operation", [Operation.GET_PATIENT_DETAILS_BY_SEARCH, Operation.GET_PATIENT_DETAILS])
+def test_the_last_outcome_decides(operation: Operation) -> None:
+    gone = Invalidated(event="pds.22")
+    assert transcript(operation, [FOUND, gone], **WITH_NAME) == ([TRACE, RETRIEVAL], gone)
+
+
+@pytest.mark.parametrize("operation", list(Operation))
+def test_no_operation_asks_more_than_it_declares(operation: Operation) -> None:
+    told: list[Outcome] = [FOUND] * pds.MOST_QUESTIONS[operation]
+    asked, _ = transcript(
+        operation, told, **(WITH_NAME if "Search" in operation or operation == "getNHSNumber" else WITH_NUMBER)
+    )
+    assert len(asked) == pds.MOST_QUESTIONS[operation]
