@@ -3,6 +3,7 @@
 Reading is in ``reading.py`` and checking in ``verification.py``.
 """
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from minispine.audit.encoding import SALT_BYTES, Prepared, prepare, read_leaf
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, Receipt
 from minispine.audit.sealing import Hold, Sealer
 from minispine.audit.writer import Writer
-from minispine.storage import Claim, Database, StorageUnavailable
+from minispine.storage import Database, StorageUnavailable
 
 _ORPHANS_AT_ONCE: Final = 100
 _MAY_HAVE_LEFT: Final = (EventType.EXCHANGE_RECEIVED, EventType.EXCHANGE_ASKED, EventType.EXCHANGE_RESERVED)
@@ -97,24 +98,28 @@ class AuditLog:
             return outcome
         raise outcome
 
-    def close_orphans(self, claim: Claim) -> int:
+    def close_orphans(self, living: Callable[[set[str]], set[str]]) -> int:
         """Close every exchange left open by a process that is dead, and say how many there were.
 
         Each gets one record: its outcome is unknown, and it carries what was recorded when it was opened, so that the
-        ids of what may have been asked are at hand. Called at start by whoever holds the claim to serve. Raises
-        `AuditUnavailable`.
+        ids of what may have been asked are at hand. Called at start by whoever holds the claim to serve; `living` is
+        that claim's (`Claim.living`). Raises `AuditUnavailable`.
         """
         closed = 0
         while True:
             with self.holding() as hold:
-                orphans = self._orphans(hold, claim)
+                orphans = self._orphans(hold, living)
                 hold.append([self._prepare(entry) for entry in orphans])
             closed += len(orphans)
             if len(orphans) < _ORPHANS_AT_ONCE:
                 return closed
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write what is waiting and let go of the database. Nothing can be appended afterwards."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """The same for a command, which has no event loop."""
         with self._lock:
             self._closed = True
             if self._writer is not None:
@@ -132,10 +137,10 @@ class AuditLog:
     def _prepare(self, entry: Entry) -> Prepared:
         return prepare(entry, instance=self.instance, salt=self._random_bytes(SALT_BYTES))
 
-    def _orphans(self, hold: Hold, claim: Claim) -> list[Entry]:
+    def _orphans(self, hold: Hold, living: Callable[[set[str]], set[str]]) -> list[Entry]:
         instances = {row[0] for row in hold.audit.rows("SELECT DISTINCT instance FROM audit_open")} - {self.instance}
         orphans: list[Entry] = []
-        for instance in sorted(instances - claim.living(instances)):
+        for instance in sorted(instances - living(instances)):
             opened = hold.audit.rows(
                 "SELECT audit_open.sequence, leaf FROM audit_open JOIN audit_record USING (sequence)"
                 " WHERE instance = ? ORDER BY sequence LIMIT ?",

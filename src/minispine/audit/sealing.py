@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from minispine.audit.encoding import Prepared, chain, encode_text, leaf_of
 from minispine.audit.events import GuardFailed, Receipt
-from minispine.storage import Database, Session, StorageUnavailable, Store
+from minispine.storage import ConnectionLost, Database, Session, StorageUnavailable, Store
 from minispine.storage.registry import version_counter, version_in_force
 
 Outcome = Receipt | GuardFailed
@@ -28,11 +28,20 @@ _FIRST: Final = "SELECT exchange FROM audit_message WHERE key = ?"
 _NEW_FIRST: Final = "INSERT INTO audit_message (key, exchange) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
+class CommitUnconfirmed(StorageUnavailable):
+    """The connection broke while a transaction was being committed, so that it may be durable or not."""
+
+    def __init__(self, sequence: int, digest: bytes) -> None:
+        super().__init__("the connection broke during a commit")
+        self.sequence = sequence
+        self.digest = digest
+
+
 class Hold:
     """The log's head, held: nobody else can append until the transaction ends.
 
     `audit` and `registry` are sessions of that transaction; on PostgreSQL they are the same one, on SQLite the
-    registry's is of another file and in no transaction.
+    registry's is of another file and in no transaction. `sequence` and `digest` are the last record's number and hash.
     """
 
     def __init__(self, sealer: "Sealer", audit: Session, registry: Session) -> None:
@@ -42,9 +51,9 @@ class Hold:
         self.audit: Final = audit
         self.registry: Final = registry
         self._sealer = sealer
-        self._sequence: int = rows[0][0]
+        self.sequence: int = rows[0][0]
+        self.digest = bytes(rows[0][2])
         self._sealed_at: int = rows[0][1]
-        self._hash = bytes(rows[0][2])
 
     def append(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Give each entry its place and write it; the outcome of each, in the same order.
@@ -53,7 +62,7 @@ class Hold:
         """
         sealer = self._sealer
         sealed_at = max(sealer.now(), self._sealed_at)
-        sequence, previous = self._sequence, self._hash
+        sequence, previous = self.sequence, self.digest
         in_force = sealer.registrations_in_force(self.registry, batch)
         firsts: dict[bytes, str] = {}
         records: list[tuple[Any, ...]] = []
@@ -101,7 +110,7 @@ class Hold:
             if rows:
                 audit.run_many(statement, rows)
         audit.run(_ADVANCE, (sequence, sealed_at, previous))
-        self._sequence, self._sealed_at, self._hash = sequence, sealed_at, previous
+        self.sequence, self._sealed_at, self.digest = sequence, sealed_at, previous
         return outcomes
 
     def _first(self, key: bytes) -> str | None:
@@ -135,8 +144,12 @@ class Sealer:
         try:
             audit.begin()
             registry.check_in_place()
-            yield Hold(self, audit, registry)
-            audit.commit()
+            hold = Hold(self, audit, registry)
+            yield hold
+            try:
+                audit.commit()
+            except ConnectionLost:
+                raise CommitUnconfirmed(hold.sequence, hold.digest) from None
         except StorageUnavailable:
             self.disconnect()
             raise
@@ -145,7 +158,22 @@ class Sealer:
             raise
 
     def seal(self, batch: Sequence[Prepared]) -> list[Outcome]:
-        """Append a batch in one transaction. Raises `StorageUnavailable`."""
+        """Append a batch in one transaction. Raises `StorageUnavailable`.
+
+        A connection that broke is made anew once: that of an earlier transaction may have died in the meantime, as
+        when the server was restarted. If it broke during the commit, the log itself tells whether that was done.
+        """
+        outcomes: list[Outcome] = []
+        try:
+            with self.hold() as hold:
+                outcomes = hold.append(batch)
+        except CommitUnconfirmed as doubt:
+            if self._is_durable(doubt):
+                return outcomes
+        except ConnectionLost:
+            pass  # nothing was committed
+        else:
+            return outcomes
         with self.hold() as hold:
             return hold.append(batch)
 
@@ -176,6 +204,12 @@ class Sealer:
             session.discard()
         self._audit = self._registry = None
         self._counter = -1
+
+    def _is_durable(self, doubt: CommitUnconfirmed) -> bool:
+        """Whether a doubtful transaction was committed. Holding the head means that it is no longer under way."""
+        with self.hold() as hold:
+            rows = hold.audit.rows("SELECT hash FROM audit_record WHERE sequence = ?", (doubt.sequence,))
+        return bool(rows) and bytes(rows[0][0]) == doubt.digest
 
     def _sessions(self) -> tuple[Session, Session]:
         if self._audit is None or self._registry is None:

@@ -9,6 +9,7 @@ from minispine.storage.claim import Claim
 from minispine.storage.database import Database, Session
 from minispine.storage.errors import (
     AlreadyServed,
+    ConnectionLost,
     SchemaOutdated,
     StorageError,
     StorageMisconfigured,
@@ -21,6 +22,7 @@ from minispine.storage.tables import Store
 __all__ = [
     "AlreadyServed",
     "Claim",
+    "ConnectionLost",
     "Database",
     "Document",
     "DocumentVersion",

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from minispine.storage import claim, migration
-from minispine.storage.errors import StorageMisconfigured, StorageUnavailable
+from minispine.storage.errors import ConnectionLost, StorageMisconfigured, StorageUnavailable
 from minispine.storage.tables import Store
 
 Kind = Literal["sqlite", "postgresql"]
@@ -46,7 +46,15 @@ def _unavailable(error: BaseException) -> StorageUnavailable:
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
-    return StorageUnavailable(f"{type(error).__name__} {code}" if code else type(error).__name__)
+    family = ConnectionLost if _lost(error, code) else StorageUnavailable
+    return family(f"{type(error).__name__} {code}" if code else type(error).__name__)
+
+
+def _lost(error: BaseException, code: str | None) -> bool:
+    """Whether PostgreSQL's connection is gone: no code at all, or one by which the server says that it ends it."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout)
+    return code is None or code[:2] == "08" or code[:3] == "57P"
 
 
 class Session:

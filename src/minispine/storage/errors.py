@@ -12,6 +12,10 @@ class StorageUnavailable(StorageError):
     """The database did not do its work: not there, locked for too long, full, or broken. It may come back."""
 
 
+class ConnectionLost(StorageUnavailable):
+    """The connection to the database broke, or the server ended it. What was not committed is undone."""
+
+
 class StorageMisconfigured(StorageError):
     """The address, folder or password of the database cannot be right; only an operator can mend it."""
 

@@ -1,0 +1,162 @@
+"""Changing what the registry holds, with the change's record: neither is without the other (Law 11).
+
+PostgreSQL does both in one transaction. On SQLite they are in two files, so that the order carries the promise: the
+log's head is locked; the registry commits, and with it the record that is owed, in its outbox; the record commits and
+the head is let go; the outbox is emptied. As the registry commits while the head is held, no entry that relies on the
+old version can come after it. A crash in between leaves the record in the outbox, and `settle` writes it.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import delete, insert, select
+
+from minispine.audit.encoding import encode_json
+from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
+from minispine.audit.log import AuditLog
+from minispine.audit.sealing import Hold
+from minispine.storage import Database, Session, StorageUnavailable, Store
+from minispine.storage.registry import put_document
+from minispine.storage.tables import registry_outbox
+
+_RECORDED: Final = "SELECT sequence FROM audit_change WHERE kind = ? AND key = ? AND version = ?"
+_NOW_RECORDED: Final = "INSERT INTO audit_change (kind, key, version, sequence) VALUES (?, ?, ?, ?)"
+
+
+def change_document(
+    database: Database,
+    log: AuditLog,
+    *,
+    kind: str,
+    key: str,
+    body: dict[str, Any] | None,
+    event: EventType,
+    actor: dict[str, Any],
+    reason: str | None,
+    expected_version: int | None,
+) -> int:
+    """Give a document its next version (`body` None removes it), record the change, and return the new version.
+
+    The record is an `event` by `actor` with the document before and after; registrations and tables hold nothing of
+    patients. With `expected_version` the change is only made to that version (0: only if there is no such document).
+    Raises `VersionConflict`, `AuditUnavailable` (no change was made, or, on SQLite, it was made and its record is owed
+    until the log is back), `EntryInvalid`.
+    """
+    settle(database, log)
+    at = log.now()
+    with log.holding() as hold:
+        if database.one_transaction:
+            version, entry = _put(hold.registry, kind, key, body, event, actor, reason, expected_version, at)
+            _record(log, hold, entry, kind, key, version)
+            return version
+        registry = hold.registry
+        registry.begin()
+        try:
+            version, entry = _put(registry, kind, key, body, event, actor, reason, expected_version, at)
+            registry.execute(
+                insert(registry_outbox).values(kind=kind, key=key, version=version, event=_outbox_text(entry))
+            )
+            _record(log, hold, entry, kind, key, version)
+            registry.commit()
+        except BaseException:
+            registry.rollback()
+            raise
+    _forget(database, kind, key, version)
+    return version
+
+
+def settle(database: Database, log: AuditLog) -> int:
+    """Write the records that are owed after a crash, and say how many. Raises `AuditUnavailable`."""
+    try:
+        with database.session(Store.REGISTRY) as session:
+            owed = _owed(session)
+    except StorageUnavailable as error:
+        raise AuditUnavailable(str(error)) from None
+    settled = 0
+    for kind, key, version in owed:
+        with log.holding() as hold:
+            # Looked at again under the lock: whoever was in the middle of it may have finished.
+            rows = hold.registry.execute(
+                select(registry_outbox.c.event).where(
+                    registry_outbox.c.kind == kind, registry_outbox.c.key == key, registry_outbox.c.version == version
+                )
+            )
+            if rows and not hold.audit.rows(_RECORDED, (kind, key, version)):
+                event = msgspec.json.decode(rows[0].event, type=Event)
+                _record(log, hold, Entry(events=(event,)), kind, key, version)
+                settled += 1
+        _forget(database, kind, key, version)
+    return settled
+
+
+def _put(
+    registry: Session,
+    kind: str,
+    key: str,
+    body: dict[str, Any] | None,
+    event: EventType,
+    actor: dict[str, Any],
+    reason: str | None,
+    expected_version: int | None,
+    at: int,
+) -> tuple[int, Entry]:
+    before = put_document(
+        registry,
+        kind,
+        key,
+        body,
+        expected_version=expected_version,
+        changed_at=at,
+        changed_by=actor,
+        reason=reason,
+    )
+    version = (before.version if before else 0) + 1
+    told = {
+        "kind": kind,
+        "key": key,
+        "version": version,
+        "actor": actor,
+        "reason": reason,
+        "before": _exact(before.body) if before else None,
+        "after": _exact(body),
+    }
+    return version, Entry(events=(Event(type=event, at=at, data=told),))
+
+
+def _exact(value: Any) -> Any:
+    """A JSON value without floats, which have no canonical form: whole numbers, or their shortest decimal text."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, dict):
+        return {key: _exact(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(member) for member in value]
+    return value
+
+
+def _record(log: AuditLog, hold: Hold, entry: Entry, kind: str, key: str, version: int) -> None:
+    receipt = log.append_in(hold, entry)
+    hold.audit.run(_NOW_RECORDED, (kind, key, version, receipt.sequence))
+
+
+def _owed(registry: Session) -> list[tuple[str, str, int]]:
+    outbox = registry_outbox.c
+    return [(r.kind, r.key, r.version) for r in registry.execute(select(outbox.kind, outbox.key, outbox.version))]
+
+
+def _forget(database: Database, kind: str, key: str, version: int) -> None:
+    """Take a change that is recorded out of the outbox. If that fails, `settle` does it another time."""
+    outbox = registry_outbox.c
+    try:
+        with database.session(Store.REGISTRY) as session:
+            session.begin()
+            session.execute(
+                delete(registry_outbox).where(outbox.kind == kind, outbox.key == key, outbox.version == version)
+            )
+            session.commit()
+    except StorageUnavailable:
+        return
+
+
+def _outbox_text(entry: Entry) -> str:
+    return encode_json(entry.events[0]).decode()

@@ -1,0 +1,118 @@
+"""Checking that the log is what was written: nothing left out, put in, moved or changed.
+
+A hash chain by itself shows that the log is consistent, not that it was not rewritten as a whole: for that, somebody
+outside has to know a hash of it.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from minispine.audit.encoding import GENESIS, chain, commit_bodies, commit_private, read_leaf
+from minispine.storage import Database, Store
+
+Check = Literal["sequence", "leaf", "chain", "sealed-time", "exchange", "payload", "head"]
+"""What was checked: the numbers have no gap; the leaf can be read and names its own number; the hash chain; sealed
+time does not go back; the column by which an exchange is found says what the leaf does; the payload is the one that
+was committed to; the head is the last record."""
+
+_PAGE_RECORDS: Final = 1000
+_HEAD: Final = "SELECT sequence, sealed_at, hash, (SELECT MAX(sequence) FROM audit_record) FROM audit_head WHERE id = 1"
+_RECORDS: Final = (
+    "SELECT r.sequence, r.exchange, r.hash, r.leaf, p.salt, p.private, p.bodies"
+    " FROM audit_record r LEFT JOIN audit_payload p ON p.sequence = r.sequence"
+    " WHERE r.sequence > ? ORDER BY r.sequence LIMIT ?"
+)
+_STRAY: Final = (
+    "SELECT MIN(sequence) FROM audit_payload"
+    " WHERE sequence < 1 OR sequence > (SELECT COALESCE(MAX(sequence), 0) FROM audit_record)"
+)
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The log holds together: how many records there are, and the hash of the last one."""
+
+    records: int
+    head: bytes
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """The first record that is not as it was written, and by which check it showed."""
+
+    sequence: int
+    check: Check
+
+
+def verify(database: Database) -> Verified | Broken:
+    """Check every record up to the last one at the time of the call. Raises `StorageUnavailable`."""
+    with database.reading(Store.AUDIT) as session:
+        rows = session.rows(_HEAD)
+    if not rows:
+        return Broken(0, "head")
+    head_sequence, head_sealed_at, head_hash, highest = rows[0]
+    state = _State()
+    while state.sequence < head_sequence:
+        with database.reading(Store.AUDIT) as session:
+            page = session.rows(_RECORDS, (state.sequence, min(_PAGE_RECORDS, head_sequence - state.sequence)))
+        if not page:
+            return Broken(state.sequence + 1, "sequence")
+        for row in page:
+            check = state.follow(*row)
+            if check is not None:
+                return Broken(state.sequence + 1, check)
+    if (highest or 0) > head_sequence:
+        return Broken(head_sequence + 1, "head")
+    if (state.hash, state.sealed_at) != (bytes(head_hash), head_sealed_at):
+        return Broken(head_sequence, "head")
+    return _stray_payload(database) or Verified(state.sequence, state.hash)
+
+
+class _State:
+    """How far the log is checked: the last good record."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.sealed_at = 0
+        self.hash = GENESIS
+
+    def follow(
+        self,
+        sequence: int,
+        exchange: str | None,
+        stored_hash: bytes,
+        leaf: bytes,
+        salt: bytes | None,
+        private: bytes | None,
+        bodies: bytes | None,
+    ) -> Check | None:
+        """Check the next record: the check that it fails, or None, and then it is the last good one."""
+        if sequence != self.sequence + 1:
+            return "sequence"
+        leaf = bytes(leaf)
+        digest = chain(self.hash, leaf)
+        if digest != bytes(stored_hash):
+            return "chain"
+        try:
+            fields = read_leaf(leaf)
+        except ValueError:
+            return "leaf"
+        if fields.get("sequence") != sequence:
+            return "leaf"
+        if fields.get("sealed_at", -1) < self.sealed_at:
+            return "sealed-time"
+        if fields.get("exchange") != exchange:
+            return "exchange"
+        kept = bytes(salt or b"")
+        if fields.get("private") != (None if private is None else commit_private(kept, bytes(private))):
+            return "payload"
+        if fields.get("bodies") != (None if bodies is None else commit_bodies(kept, bytes(bodies))):
+            return "payload"
+        self.sequence, self.sealed_at, self.hash = sequence, fields["sealed_at"], digest
+        return None
+
+
+def _stray_payload(database: Database) -> Broken | None:
+    """A payload of no record."""
+    with database.reading(Store.AUDIT) as session:
+        stray = session.rows(_STRAY)[0][0]
+    return None if stray is None else Broken(stray, "payload")
