@@ -22,6 +22,7 @@ kept with the payload and gone with it; the part is 0x00 for the private parts (
 The **chain**: hash(n) = SHA-256(0x02 || hash(n - 1) || leaf(n)), and hash(0) is 32 zero bytes.
 """
 
+import datetime
 import hashlib
 from collections.abc import Iterable
 from typing import Any, Final
@@ -124,6 +125,12 @@ def encode_text(text: str) -> bytes:
 def encode_json(value: Any) -> bytes:
     """Canonical JSON, as in a leaf."""
     return _encode(value)
+
+
+def iso_time(us: int) -> str:
+    """UTC microseconds since 1970 as ISO 8601, always with six decimals and ``Z``: such texts sort by time."""
+    moment = datetime.datetime.fromtimestamp(us // 1_000_000, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us % 1_000_000:06d}Z"
 
 
 def read_leaf(leaf: bytes) -> dict[str, Any]:

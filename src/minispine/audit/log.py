@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from minispine.audit.encoding import SALT_BYTES, Prepared, prepare, read_leaf
+from minispine.audit.encoding import SALT_BYTES, Prepared, iso_time, prepare, read_leaf
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, Receipt
 from minispine.audit.sealing import Hold, Sealer
 from minispine.audit.writer import Writer
@@ -151,7 +151,7 @@ class AuditLog:
 
     def _unknown(self, sequence: int, opening: dict[str, Any], instance: str) -> Entry:
         known = [
-            {"type": event["type"], "at": event["at"], "data": event["data"]}
+            {"type": event["type"], "at": iso_time(event["at"]), "data": event["data"]}
             for event in opening["events"]
             if event["type"] in _MAY_HAVE_LEFT
         ]

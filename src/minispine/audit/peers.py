@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from minispine.audit.encoding import iso_time
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import iso_time
 
 OTHERS: Final = "others"
 """Stands for every peer beyond the number that is told apart in one minute."""

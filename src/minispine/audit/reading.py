@@ -5,7 +5,6 @@ a page in memory. Whether the log is intact is `verification.py`'s question, and
 caller's duty.
 """
 
-import datetime
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, func, or_, select
 
-from minispine.audit.encoding import encode_text, read_leaf, unframe_bodies
+from minispine.audit.encoding import encode_text, iso_time, read_leaf, unframe_bodies
 from minispine.audit.events import Body
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_head, audit_payload, audit_record
@@ -26,16 +25,18 @@ _SCAN_RECORDS: Final = 20_000
 _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})", re.IGNORECASE)
 
 
-def iso_time(us: int) -> str:
-    """UTC microseconds since 1970 as ISO 8601, always with six decimals and ``Z``: such texts sort by time."""
-    moment = datetime.datetime.fromtimestamp(us // 1_000_000, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us % 1_000_000:06d}Z"
-
-
 def last_sequence(database: Database) -> int:
     """The sequence number of the last record, 0 for an empty log. Raises `StorageUnavailable`."""
     with database.reading(Store.AUDIT) as session:
         return int(session.execute(select(audit_head.c.sequence))[0].sequence)
+
+
+def last_system(database: Database) -> str | None:
+    """The installation that wrote the last record, None for an empty log. Raises `StorageUnavailable`."""
+    query = select(audit_record.c.leaf).order_by(audit_record.c.sequence.desc()).limit(1)
+    with database.reading(Store.AUDIT) as session:
+        rows = session.execute(query)
+    return str(read_leaf(bytes(rows[0].leaf))["system_id"]) if rows else None
 
 
 def events(

@@ -199,13 +199,8 @@ class Database:
 
     def session(self, store: Store) -> Session:
         """A connection to a store. Raises `StorageUnavailable`."""
-        file = self.folder / f"{store}.db" if self.folder else None
-        try:
-            connection = self._engines[store].connect()
-        except (SQLAlchemyError, *_DRIVER_ERRORS) as error:
-            if file and not file.exists():
-                raise StorageUnavailable(f"there is no {file.name} in the database folder") from None
-            raise _unavailable(error) from None
+        connection = self._connection(store)
+        file = self._file(store)
         session = Session(connection, self.kind, file)
         if file and self._moved(session, connection):
             session.discard()
@@ -244,7 +239,7 @@ class Database:
     def engine_connection(self, store: Store) -> Iterator[Connection]:
         """SQLAlchemy's own connection, for migrations. Raises `StorageUnavailable`."""
         try:
-            with self._engines[store].connect() as connection:
+            with self._connection(store) as connection:
                 yield connection
         except (SQLAlchemyError, *_DRIVER_ERRORS) as error:
             raise _unavailable(error) from None
@@ -253,6 +248,18 @@ class Database:
         """Close every connection that is not in use."""
         for engine in set(self._engines.values()):
             engine.dispose()
+
+    def _connection(self, store: Store) -> Connection:
+        try:
+            return self._engines[store].connect()
+        except (SQLAlchemyError, *_DRIVER_ERRORS) as error:
+            file = self._file(store)
+            if file is not None and not file.exists():
+                raise StorageUnavailable(f"there is no database {file}") from None
+            raise _unavailable(error) from None
+
+    def _file(self, store: Store) -> Path | None:
+        return self.folder / f"{store}.db" if self.folder else None
 
     @staticmethod
     def _moved(session: Session, connection: Connection) -> bool:

@@ -1,0 +1,168 @@
+"""`minispine audit`: read the trail, and check that it is intact.
+
+Looking at the trail is itself recorded in it, before anything is shown. Nothing here asks a question, and nothing holds
+up a provider that serves from the same database.
+"""
+
+import os
+import pwd
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from minispine.audit import reading, verification
+from minispine.audit.encoding import encode_json
+from minispine.audit.events import Entry, Event, EventType
+from minispine.audit.log import AuditLog
+from minispine.cli.errors import Exit, Mistaken
+from minispine.config import load
+from minispine.domain.nhs_number import is_valid
+from minispine.keys.files import read_password
+from minispine.storage import Database
+
+_DEFAULT_CONFIG: Final = Path("minispine.toml")
+_UNNAMED: Final = "unnamed"
+
+
+def events(
+    *,
+    config: Path = _DEFAULT_CONFIG,
+    storage: str | None = None,
+    storage_password_file: Path | None = None,
+    private: bool = False,
+    exchange: str | None = None,
+    id_: str | None = None,
+    nhs_number_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    from_: int = 1,
+    to: int | None = None,
+) -> int:
+    """Print the events of the audit trail in order, one JSON object a line.
+
+    Given several conditions, it prints what meets all of them. That it was asked, by whom and for what is recorded
+    first, so the events printed are those before that record.
+
+    Args:
+        config: The provider's configuration, which says where the trail is.
+        storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
+        storage_password_file: The file of the password that goes with --storage.
+        private: Print what is recorded about patients too.
+        exchange: Only the events of this exchange.
+        id_: Only exchanges in which this id occurs: of a client's message, a Spine message, a tracking id, an audit
+            identity.
+        nhs_number_file: Only exchanges about the patient whose NHS number is in this file (- for standard input); on
+            a command line everybody on the machine could read it.
+        from_: The first sequence number.
+        to: The last sequence number.
+    """
+    nhs_number = _nhs_number(nhs_number_file) if nhs_number_file else None
+    with _database(config, storage, storage_password_file) as (database, system_id):
+        log = AuditLog(database, system_id=system_id, instance=str(uuid.uuid4()), now=_now_us)
+        try:
+            read_at = log.append_now(
+                _reading(
+                    first=from_, last=to, private=private, exchange=exchange, identifier=id_, nhs_number=nhs_number
+                )
+            )
+        finally:
+            log.close_now()
+        last = read_at.sequence - 1
+        for event in reading.events(
+            database,
+            first=from_,
+            last=last if to is None else min(to, last),
+            exchange=exchange,
+            identifier=id_,
+            nhs_number=nhs_number,
+            include_private=private,
+        ):
+            sys.stdout.buffer.write(encode_line(event))
+    return Exit.DONE
+
+
+def verify(
+    *,
+    config: Path = _DEFAULT_CONFIG,
+    storage: str | None = None,
+    storage_password_file: Path | None = None,
+) -> int:
+    """Check that every record of the audit trail is as it was written, and none is missing.
+
+    Exit code 1 when one is not; its sequence number and the check that it failed are printed.
+
+    Args:
+        config: The provider's configuration, which says where the trail is.
+        storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
+        storage_password_file: The file of the password that goes with --storage.
+    """
+    with _database(config, storage, storage_password_file) as (database, _):
+        result = verification.verify(database)
+    if isinstance(result, verification.Broken):
+        print(f"record {result.sequence} is not as it was written: {result.check}")
+        return Exit.FAILED
+    print(f"{result.records} records are consistent; the last one's hash is {result.head.hex()}")
+    return Exit.DONE
+
+
+def encode_line(event: dict[str, object]) -> bytes:
+    """One event as a line of JSON, its keys in the order that `reading.events` gives them."""
+    return b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(key), encode_json(value)) for key, value in event.items())
+
+
+@contextmanager
+def _database(config: Path, storage: str | None, password_file: Path | None) -> Iterator[tuple[Database, str]]:
+    """Open the trail; gives it with the name of the installation that it belongs to."""
+    if storage is None:
+        settings = load(config)
+        url, password_file = settings.storage.url, settings.storage.password_file
+        system_id: str | None = settings.system_id
+    else:
+        url, system_id = storage, None
+    with Database.open(url, read_password(password_file) if password_file else None) as database:
+        database.check_schema()
+        yield database, system_id or reading.last_system(database) or _UNNAMED
+
+
+def _reading(
+    *,
+    first: int,
+    last: int | None,
+    private: bool,
+    exchange: str | None,
+    identifier: str | None,
+    nhs_number: str | None,
+) -> Entry:
+    """The record that somebody reads the trail: who and how in the open, what was typed in the private part."""
+    uid = os.getuid()
+    try:
+        account = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        account = None
+    typed = {"exchange": exchange, "identifier": identifier, "nhs_number": nhs_number}
+    criteria = {name: value for name, value in typed.items() if value is not None}
+    told = {
+        "actor": {"account": account, "uid": uid},
+        "command": "audit events",
+        "criteria": sorted(criteria),
+        "first": first,
+        "last": last,
+        "private_shown": private,
+    }
+    return Entry(events=(Event(type=EventType.AUDIT_READ, at=_now_us(), data=told, private=criteria),))
+
+
+def _nhs_number(file: Path) -> str:
+    text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8", errors="replace")
+    number = text.replace(" ", "").strip()
+    if not is_valid(number):
+        raise Mistaken(f"{'standard input' if str(file) == '-' else file}: this is not an NHS number")
+    return number
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
