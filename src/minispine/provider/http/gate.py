@@ -18,7 +18,12 @@ from minispine.provider.http.protocol import Connection
 from minispine.provider.in_force import Client, InForce
 
 Reason = Literal[
-    "no-certificate", "certificate-unreadable", "certificate-expired", "certificate-revoked", "certificate-unknown"
+    "no-certificate",
+    "certificate-unreadable",
+    "certificate-expired",
+    "certificate-revoked",
+    "certificate-unknown",
+    "revocation-unknown",
 ]
 
 FORWARDED_FOR: Final = b"x-forwarded-for"
@@ -69,6 +74,8 @@ class Gate:
             return Stranger(peer, "no-certificate")
         if not certificate.not_before <= now < certificate.not_after:
             return Stranger(peer, "certificate-expired")
+        if self.revoked.problems(now):
+            return Stranger(peer, "revocation-unknown")  # Law 2: an old list does not say who was revoked since
         if self.revoked.revoked(certificate):
             return Stranger(peer, "certificate-revoked")
         names = CertificateNames(certificate.subject, certificate.issuer, certificate.fingerprint)

@@ -12,10 +12,14 @@ Reasons = Callable[[], list[str]]
 
 
 class ManagementApp:
-    """ASGI for /live, /ready and /metrics."""
+    """ASGI for /live, /ready and /metrics.
 
-    def __init__(self, checks: Sequence[Reasons]) -> None:
+    `checks` say what keeps the worker from serving, `warnings` what somebody should look at although it serves.
+    """
+
+    def __init__(self, checks: Sequence[Reasons], warnings: Sequence[Reasons]) -> None:
         self._checks = checks
+        self._warnings = warnings
 
     def reasons(self) -> list[str]:
         """Everything that keeps this worker from serving."""
@@ -31,7 +35,8 @@ class ManagementApp:
         elif scope["path"] == "/ready":
             reasons = self.reasons()
             status, content_type = (503 if reasons else 200), "application/json"
-            body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
+            warnings = [warning for check in self._warnings for warning in check()]
+            body = msgspec.json.encode({"ready": not reasons, "reasons": reasons, "warnings": warnings})
         elif scope["path"] == "/metrics":
             body, content_type = exposition()
             status = 200

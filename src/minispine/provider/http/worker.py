@@ -122,7 +122,7 @@ class RegistryView:
             await self.refresh()
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A uvicorn server on a socket that was handed down, which leaves signals to the worker."""
 
     def __init__(self, app: Any, sock: socket.socket, tls_context: ssl.SSLContext | None, **options: Any) -> None:
@@ -247,13 +247,13 @@ class Worker:
                 self._audit_reasons,
                 self._view.reasons,
                 self._certificate_reasons,
-                self._organisation_reasons,
                 self._drain_reasons,
-            ]
+            ],
+            [self._organisation_warnings, self._spine_warnings],
         )
         protocol = type("Protocol", (MachineProtocol,), {"whole_by_s": settings.machines.body_timeout_s})
         servers = [
-            _Server(
+            Server(
                 machines,
                 self._sockets["machines"],
                 self._tls,
@@ -262,11 +262,11 @@ class Worker:
                 timeout_graceful_shutdown=round(settings.drain_s),
                 backlog=settings.machines.backlog,
             ),
-            _Server(management, self._sockets["management"], None, http="httptools", timeout_graceful_shutdown=1),
+            Server(management, self._sockets["management"], None, http="httptools", timeout_graceful_shutdown=1),
         ]
         await self._serve(loop, servers)
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop, servers: list[_Server]) -> None:
+    async def _serve(self, loop: asyncio.AbstractEventLoop, servers: list[Server]) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._draining.set)
         loop.add_signal_handler(signal.SIGINT, self._draining.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._reload()))
@@ -376,7 +376,11 @@ class Worker:
                 reasons.append(str(problem))
         return reasons
 
-    def _organisation_reasons(self) -> list[str]:
+    def _spine_warnings(self) -> list[str]:
+        state = self._spine.breaker.state
+        return [] if state == "closed" else [f"Spine does not answer: its breaker is {state}"]
+
+    def _organisation_warnings(self) -> list[str]:
         problem = self._organisations.problem
         return [f"the changed file of practices cannot be used: {problem}"] if problem else []
 

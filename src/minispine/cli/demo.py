@@ -1,0 +1,402 @@
+"""`minispine demo`: the whole thing on one machine, with nothing to prepare.
+
+A development PKI, a simulated Spine, a provider and a registered client, as their own processes over mutual TLS; then
+one request of each mini service, shown with its answer. Everything it makes is in one folder.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import datetime
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from minispine.cli.errors import EnvironmentFailed, Failed
+from minispine.keys import pki
+
+ORGANISATION: Final = "RXX"
+ASID: Final = "200000000999"
+SPINE_ASID: Final = "928942012545"
+IDENTITY: Final = f"urn:nhs-uk:identity:ods:{ORGANISATION}:jsmith"
+CLIENT: Final = "demo-client"
+
+_PATIENCE_S: Final = 60.0
+
+_CONFIGURATION: Final = """\
+# Written by `minispine demo`. `minispine config example` prints every setting with its meaning.
+system_id = "minispine-demo"
+
+[machines]
+port = 0
+certificate = "pki/issued/provider.pem"
+key = "pki/issued/provider.key"
+client_ca = "pki/clients/ca.pem"
+crl = ["pki/clients/crl.pem"]
+
+[management]
+port = 0
+
+[storage]
+url = "sqlite:data"
+
+[organisations]
+file = "practices.csv"
+
+[spine.pds]
+url = {spine_url}
+to_asid = "{asid}"
+certificate = "pki/issued/spine-client.pem"
+key = "pki/issued/spine-client.key"
+ca = "pki/spine/ca.pem"
+"""
+
+
+def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path, ...] = (), size: int = 2000) -> int:
+    """Run a provider and a simulated Spine on this machine, and try all five mini services.
+
+    Makes certificates for development, starts both as processes of their own with mutual TLS, registers a client that
+    may act for the organisation RXX, sends one request of each kind and prints the questions and answers. Then it stays
+    up until it is told to stop, and says how to call it.
+
+    Parameters
+    ----------
+    check
+        Stop after the five requests; the exit code is 0 when all were answered as they should be, else 1.
+    data
+        Keep everything in this folder, which is made if it is not there, and write demo.json in it once all is ready.
+        Without it a temporary folder is used and removed at the end.
+    patients
+        A CSV file with the columns of the OpenTest patients, whose people join the simulated population. May be given
+        several times.
+    size
+        How many synthetic people the simulated Spine knows.
+    """
+    with _folder(data) as folder, _Stage(folder) as stage:
+        stage.prepare()
+        stage.start_simulator(patients, size)
+        stage.start_provider()
+        stage.register()
+        good = asyncio.run(stage.try_all())
+        if data is not None:
+            stage.describe()
+        if check:
+            if not good:
+                raise Failed("the demonstration was not answered as it should be: see above")
+            stage.console.print("[green]All five mini services answered as they should.[/]")
+            return 0
+        stage.say_how_to_call()
+        return stage.stay()
+
+
+@contextlib.contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        data.mkdir(parents=True, exist_ok=True)
+        yield data.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="minispine-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Stage:
+    """The processes of one demonstration, and what is known of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.console = Console(soft_wrap=True)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._addresses: dict[str, str] = {}
+        self._stop = False
+
+    def __enter__(self) -> "_Stage":
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._told_to_stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the provider before the Spine it asks."""
+        for process in reversed(self._processes.values()):
+            if process.poll() is None:
+                process.terminate()
+        for process in reversed(self._processes.values()):
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # ── setting up ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def prepare(self) -> None:
+        """Make the PKI, unless the folder has one from before."""
+        now = datetime.datetime.now(datetime.UTC)
+        place = self.folder / "pki"
+        if (place / "issued" / f"{CLIENT}.pem").exists():
+            return
+        with self.console.status("Making certificates"):
+            pki.create(place, now=now)
+            pki.issue(place, "provider", pki.Kind.SERVER, now=now)
+            pki.issue(place, CLIENT, pki.Kind.CLIENT, now=now, organisation="Demonstration Trust")
+            pki.issue(place, "spine", pki.Kind.SPINE_SERVER, now=now)
+            pki.issue(place, "spine-client", pki.Kind.SPINE_CLIENT, now=now)
+        self.console.print(f"Certificates for development: {place}")
+
+    def start_simulator(self, patients: tuple[Path, ...], size: int) -> None:
+        """Start the simulated Spine and wait until it says where it listens."""
+        issued = self.folder / "pki" / "issued"
+        command = ["simulate", "--port", "0", "--control-port", "0", "--asid", SPINE_ASID, "--size", str(size)]
+        command += ["--certificate", str(issued / "spine.pem"), "--key", str(issued / "spine.key")]
+        command += ["--client-ca", str(self.folder / "pki" / "spine" / "ca.pem")]
+        command += ["--practices-out", str(self.folder / "practices.csv")]
+        for file in patients:
+            command += ["--patients", str(file.resolve())]
+        with self.console.status("Starting the simulated Spine"):
+            self._start("simulator", command)
+            ready = self._line("simulator", "simulator.ready")
+        self._addresses |= {"spine": ready["spine_url"], "control": ready["control_url"]}
+        self.console.print(f"Simulated Spine:  {ready['spine_url']}  (control: {ready['control_url']})")
+
+    def start_provider(self) -> None:
+        """Write a configuration, start the provider, and wait until it is ready."""
+        text = _CONFIGURATION.format(spine_url=json.dumps(self._addresses["spine"]), asid=SPINE_ASID)
+        self.configuration.write_text(text, encoding="utf-8")
+        with self.console.status("Starting the provider"):
+            self._start("provider", ["serve", "--config", str(self.configuration)])
+            for listener in ("machines", "management"):
+                line = self._line("provider", "listening", listener=listener)
+                scheme = "https" if listener == "machines" else "http"
+                self._addresses[listener] = f"{scheme}://{line['host']}:{line['port']}"
+            self._wait_until_ready()
+        self.console.print(
+            f"Provider:         {self._addresses['machines']}  (management: {self._addresses['management']})"
+        )
+
+    def register(self) -> None:
+        """Register the client and the organisation's ASID, with the same commands that an operator uses."""
+        certificate = str(self.folder / "pki" / "issued" / f"{CLIENT}.pem")
+        config = ["--config", str(self.configuration)]
+        listed = self._run("client", "list", "--json", *config)
+        if CLIENT not in listed:
+            table = self.folder / "organisations.json"
+            table.write_text(json.dumps({ORGANISATION: ASID}), encoding="utf-8")
+            self._run("table", "load", "organisations", str(table), "--reason", "demonstration", *config)
+            self._run(
+                *("client", "add", CLIENT, "--certificate", certificate, "--organisation", ORGANISATION),
+                *("--method", "1", "--method", "2", "--user-codes", "asserted", *config),
+            )
+        self.console.print(f"Client:           {CLIENT}, may act for {ORGANISATION}, methods 1 and 2")
+        time.sleep(1.0)  # Law 11: every worker has taken the registry's new version after a second
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(  # noqa: S603  # our own command
+            [*_minispine(), *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise EnvironmentFailed(done.stderr.strip().removeprefix("minispine: ") or f"{arguments[0]} failed")
+        return done.stdout
+
+    @property
+    def configuration(self) -> Path:
+        """The provider's configuration file."""
+        return self.folder / "minispine.toml"
+
+    # ── trying it ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def try_all(self) -> bool:
+        """Send one request of each mini service for a person of the population; say whether all were answered well."""
+        from minispine.client.itk import ItkClient
+
+        person = self._somebody()
+        number = {"nhs_number": person["nhs_number"], "birth_date": person["birth_date"]}
+        names = {key: person[key] for key in ("family", "given", "gender", "birth_date")}
+        search = names | ({"postcode": person["postcode"]} if person.get("postcode") else {})
+        asked: list[tuple[str, dict[str, str]]] = [
+            ("verifyNHSNumber", number | {"family": person["family"]}),
+            ("getNHSNumber", search),
+            ("getPatientDetailsByNHSNumber", number),
+            ("getPatientDetailsBySearch", search),
+            ("getPatientDetails", number),
+        ]
+        good = True
+        pki_folder = self.folder / "pki"
+        async with ItkClient.open(
+            url=self.itk_url,
+            certificate=pki_folder / "issued" / f"{CLIENT}.pem",
+            key=pki_folder / "issued" / f"{CLIENT}.key",
+            ca=pki_folder / "provider" / "ca.pem",
+            identity=IDENTITY,
+        ) as client:
+            for operation, parameters in asked:
+                answer = await client.call(operation, **parameters)
+                good = good and answer.reply.code == "SMSP-0000"
+                self._show(operation, parameters, msgspec.to_builtins(answer.reply))
+        return good
+
+    def _somebody(self) -> dict[str, str]:
+        listed = _fetch(f"{self._addresses['control']}/control/patients?kind=plain&limit=1")
+        return dict(json.loads(listed)[0])
+
+    def _show(self, operation: str, parameters: dict[str, str], reply: dict[str, Any]) -> None:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row("[bold]asked[/]", "  ".join(f"{k}={v}" for k, v in parameters.items()))
+        grid.add_row("[bold]answered[/]", _readable(reply))
+        self.console.print(f"\n[bold cyan]{operation}[/]")
+        self.console.print(grid)
+
+    # ── staying up ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def itk_url(self) -> str:
+        """Where the mini services are."""
+        return f"{self._addresses['machines']}/smsp/pds"
+
+    def describe(self) -> None:
+        """Write demo.json: how another program finds everything."""
+        issued = self.folder / "pki" / "issued"
+        pids = {name: process.pid for name, process in self._processes.items()}
+        for number, pid in enumerate(_children(pids["provider"]), start=1):
+            pids[f"provider-worker-{number}"] = pid
+        facts = {
+            "itk_url": self.itk_url,
+            "client_cert": str(issued / f"{CLIENT}.pem"),
+            "client_key": str(issued / f"{CLIENT}.key"),
+            "ca": str(self.folder / "pki" / "provider" / "ca.pem"),
+            "simulator_control_url": self._addresses["control"],
+            "management_url": self._addresses["management"],
+            "audit": [*_minispine(), "audit", "events", "--private", "--config", str(self.configuration)],
+            "pids": pids,
+            "identity": IDENTITY,
+        }
+        fresh = self.folder / "demo.json.new"
+        fresh.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(self.folder / "demo.json")
+
+    def say_how_to_call(self) -> None:
+        """Print lines to copy."""
+        self.describe()
+        issued = self.folder / "pki" / "issued"
+        minispine = " ".join(_minispine())
+        person = self._somebody()
+        self.console.print(
+            f"\n[bold]It stays up until you press Ctrl-C.[/] Everything is in {self.folder}\n\n"
+            "Call it:\n"
+            f"  {minispine} call verifyNHSNumber --demo {self.folder} \\\n"
+            f"    --nhs-number {person['nhs_number']} --birth-date {person['birth_date']}\n"
+            f"  curl --cacert {self.folder}/pki/provider/ca.pem --cert {issued}/{CLIENT}.pem "
+            f"--key {issued}/{CLIENT}.key \\\n    '{self.itk_url}?wsdl'\n"
+            "People to try it with:\n"
+            f"  curl '{self._addresses['control']}/control/patients?limit=20'\n"
+            "What was recorded:\n"
+            f"  {minispine} audit events --config {self.configuration}\n"
+        )
+
+    def stay(self) -> int:
+        """Wait until told to stop, or until one of the processes ends."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while not self._stop:
+                for name, process in self._processes.items():
+                    if process.poll() is not None:
+                        raise EnvironmentFailed(f"the {name} has ended: see {self._log(name)}")
+                time.sleep(0.2)
+        return 0
+
+    # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        log = self._log(name)
+        with log.open("wb") as output:
+            self._processes[name] = subprocess.Popen(  # noqa: S603  # our own command
+                [*_minispine(), *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _line(self, name: str, event: str, **values: str) -> dict[str, Any]:
+        """Wait for a JSON line in a process's output."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline_s:
+            for text in self._log(name).read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    line = json.loads(text)
+                    if line.get("event") == event and all(line.get(k) == v for k, v in values.items()):
+                        return dict(line)
+            self._must_run(name)
+            time.sleep(0.05)
+        raise EnvironmentFailed(f"the {name} was not ready after {_PATIENCE_S:.0f} s: see {self._log(name)}")
+
+    def _wait_until_ready(self) -> None:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline_s:
+            with contextlib.suppress(OSError):
+                _fetch(f"{self._addresses['management']}/ready")
+                return
+            self._must_run("provider")
+            time.sleep(0.05)
+        raise EnvironmentFailed(f"the provider was not ready after {_PATIENCE_S:.0f} s: see {self._log('provider')}")
+
+    def _must_run(self, name: str) -> None:
+        if self._processes[name].poll() is not None:
+            lines = self._log(name).read_text(errors="replace").strip().splitlines()
+            last = lines[-1].removeprefix("minispine: ") if lines else "it said nothing"
+            raise EnvironmentFailed(f"the {name} did not start: {last}")
+
+    def _told_to_stop(self, *_: object) -> None:
+        self._stop = True
+
+
+def _minispine() -> list[str]:
+    return [sys.executable, "-m", "minispine"]
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # our own loopback address
+        content: bytes = answer.read()
+    return content
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [int(child) for child in listed]
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the demonstration is gone, however it went."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{k.replace('_', ' ')}: {_readable(v)}" for k, v in value.items() if v not in (None, [], ""))
+    if isinstance(value, list | tuple):
+        return "; ".join(_readable(each) if not isinstance(each, dict) else ", ".join(_flat(each)) for each in value)
+    return str(value)
+
+
+def _flat(value: dict[str, Any]) -> Iterator[str]:
+    for each in value.values():
+        if isinstance(each, list | tuple):
+            yield from (str(one) for one in each if one)
+        elif each:
+            yield str(each)
