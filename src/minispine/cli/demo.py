@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from minispine.cli.errors import EnvironmentFailed, Failed
+from minispine.client import Connection, ItkClient, Sender, parse_identity
+from minispine.domain.request import PdsRequest
 from minispine.keys import pki
 
 ORGANISATION: Final = "RXX"
@@ -221,12 +223,9 @@ class _Stage:
 
     async def try_all(self) -> bool:
         """Send one request of each mini service for a person of the population; say whether all were answered well."""
-        from minispine.client.itk import ItkClient
-
         person = self._somebody()
         number = {"nhs_number": person["nhs_number"], "birth_date": person["birth_date"]}
-        names = {key: person[key] for key in ("family", "given", "gender", "birth_date")}
-        search = names | ({"postcode": person["postcode"]} if person.get("postcode") else {})
+        search = {key: person[key] for key in ("family", "given", "gender", "birth_date", "postcode")}
         asked: list[tuple[str, dict[str, str]]] = [
             ("verifyNHSNumber", number | {"family": person["family"]}),
             ("getNHSNumber", search),
@@ -236,22 +235,32 @@ class _Stage:
         ]
         good = True
         pki_folder = self.folder / "pki"
-        async with ItkClient.open(
-            url=self.itk_url,
+        connection = Connection(
             certificate=pki_folder / "issued" / f"{CLIENT}.pem",
             key=pki_folder / "issued" / f"{CLIENT}.key",
             ca=pki_folder / "provider" / "ca.pem",
-            identity=IDENTITY,
-        ) as client:
+        )
+        sender = Sender(username="minispine demo")
+        identity = parse_identity(IDENTITY)
+        async with ItkClient(self.itk_url, connection=connection, sender=sender, identity=identity) as client:
             for operation, parameters in asked:
-                answer = await client.call(operation, **parameters)
-                good = good and answer.reply.code == "SMSP-0000"
-                self._show(operation, parameters, msgspec.to_builtins(answer.reply))
+                answer = await client.ask(msgspec.convert({"operation": operation, **parameters}, PdsRequest))
+                good = good and answer.code == "SMSP-0000"
+                said = msgspec.to_builtins(msgspec.structs.replace(answer, exchange=None))
+                self._show(operation, parameters, said)
         return good
 
     def _somebody(self) -> dict[str, str]:
         listed = _fetch(f"{self._addresses['control']}/control/patients?kind=plain&limit=1")
-        return dict(json.loads(listed)[0])
+        person = json.loads(listed)[0]
+        return {
+            "nhs_number": person["nhs_number"],
+            "family": person["family"],
+            "given": person["given"][0],
+            "birth_date": person["birth_date"],
+            "gender": person["gender"],
+            "postcode": person["postcode"],
+        }
 
     def _show(self, operation: str, parameters: dict[str, str], reply: dict[str, Any]) -> None:
         grid = Table.grid(padding=(0, 2))
