@@ -167,8 +167,8 @@ def _inode(file: Path) -> tuple[int, int] | None:
 class Database:
     """Where the audit log and the registry are kept. Safe to use from any thread; opening it does no I/O.
 
-    `lock_timeout_s` bounds how long a statement waits for a lock, and on PostgreSQL how long a transaction may stand
-    idle before the server ends it, so that a process that was stopped cannot hold the others up.
+    `lock_timeout_s` bounds how long a statement waits for a lock. On PostgreSQL the server ends a transaction that
+    stands idle for half of that, so that a process that was stopped cannot hold the others up.
     """
 
     def __init__(self, kind: Kind, engines: Mapping[Store, Engine], folder: Path | None) -> None:
@@ -311,7 +311,8 @@ def _postgresql_engine(url: str, password: str | None, lock_timeout_s: float) ->
     timeout_ms = max(1, round(lock_timeout_s * 1000))
     settings = {
         "lock_timeout": timeout_ms,
-        "idle_in_transaction_session_timeout": timeout_ms,
+        # Less than a lock is waited for: whoever waits for a process that was stopped gets the lock in the end.
+        "idle_in_transaction_session_timeout": max(1, timeout_ms // 2),
         "synchronous_commit": "on",
         "timezone": "UTC",
     }
