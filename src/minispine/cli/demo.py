@@ -147,7 +147,8 @@ class _Stage:
     # ── setting up ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def prepare(self) -> None:
-        """Make the PKI, unless the folder has one from before."""
+        """Make the PKI, unless the folder has one from before; forget where an earlier demonstration was."""
+        (self.folder / "demo.json").unlink(missing_ok=True)
         now = datetime.datetime.now(datetime.UTC)
         place = self.folder / "pki"
         if (place / "issued" / f"{CLIENT}.pem").exists():

@@ -133,6 +133,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # it would believe X-Forwarded-For from loopback; the gate decides about proxies
             ws="none",
             **options,
         )
