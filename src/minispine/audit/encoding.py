@@ -40,6 +40,8 @@ _BODIES: Final = b"\x01"
 _FRAME_VERSION: Final = b"\x01"
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
 
 
 class EntryInvalid(ValueError):
@@ -199,9 +201,12 @@ def _take(framed: bytes, at: int, width: int) -> tuple[bytes, int]:
 
 def _check_canonical(value: Any) -> None:
     """Refuse what has no single JSON form. Enums of strings or numbers stand for their value."""
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, str):
         return
-    if isinstance(value, dict):
+    if isinstance(value, int):
+        if not _LEAST <= value <= _MOST:
+            raise EntryInvalid("an event holds a number of more than 64 bits")
+    elif isinstance(value, dict):
         for key, member in value.items():
             if type(key) is not str:
                 raise EntryInvalid("an event has a key that is not a string")

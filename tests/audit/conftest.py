@@ -1,0 +1,93 @@
+"""A clock, logs and entries for the tests of the audit room."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from minispine.audit.events import Body, Entry, Event, EventType, Guard
+from minispine.audit.log import AuditLog
+from minispine.storage import Database
+
+START = 1_790_000_000_000_000
+
+
+class Clock:
+    """Microseconds since 1970, as the test says."""
+
+    def __init__(self) -> None:
+        self.us = START
+
+    def __call__(self) -> int:
+        return self.us
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+LogMaker = Callable[..., AuditLog]
+
+
+@pytest.fixture
+def make_log(clock: Clock) -> Iterator[LogMaker]:
+    """Makes logs, each of a process of its own, and closes them in the end."""
+    numbers = itertools.count(1)
+    with ExitStack() as closing:
+
+        def make(database: Database, **options: Any) -> AuditLog:
+            options = {"system_id": "SMSP-1", "instance": f"instance-{next(numbers)}", "now": clock} | options
+            log = AuditLog(database, **options)
+            closing.callback(log.close_now)
+            return log
+
+        yield make
+
+
+@pytest.fixture
+def log(database: Database, make_log: LogMaker) -> AuditLog:
+    """A log on each database in turn."""
+    return make_log(database)
+
+
+def received(exchange: str, message_id: str | None = None, *, client: str = "ward", **options: Any) -> Entry:
+    """An entry that opens an exchange, with patient data in its private part and its body."""
+    return Entry(
+        events=(
+            Event(
+                type=EventType.EXCHANGE_RECEIVED, at=START, data={"audit_identity": "urn:nhs-uk:identity:ods:RXX:jo"}
+            ),
+            Event(
+                type=EventType.EXCHANGE_ASKED,
+                at=START,
+                data={"message_id": f"SPINE-{exchange}"},
+                private={"nhs_number": "9434765919"},
+            ),
+        ),
+        exchange=exchange,
+        client=client,
+        client_message_id=message_id,
+        bodies=(Body("request", b"<family>Markerby</family>"),),
+        opens=True,
+        **options,
+    )
+
+
+def replied(exchange: str, message_id: str | None = None, *, client: str = "ward", **options: Any) -> Entry:
+    """The entry that closes it."""
+    return Entry(
+        events=(Event(type=EventType.EXCHANGE_REPLIED, at=START, data={"code": "SMSP-0000"}),),
+        exchange=exchange,
+        client=client,
+        client_message_id=message_id,
+        closes=True,
+        **options,
+    )
+
+
+def note(text: str = "", guard: Guard | None = None) -> Entry:
+    """An entry about no exchange."""
+    return Entry(events=(Event(type=EventType.PROVIDER_STARTED, at=START, data={"note": text}),), guard=guard)
