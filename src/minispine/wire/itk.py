@@ -18,7 +18,7 @@ from minispine.wire.soap import AnswerUnreadable, Diagnostic, Fault, PeerFault, 
 
 _MESSAGE_ID: Final = re.compile(r"[A-Za-z_:]*([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})")
 _UUID: Final = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-_PAYLOAD_ID: Final = re.compile(r"[A-Za-z_]*[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
+_PAYLOAD_ID: Final = re.compile(r"(?![0-9])[A-Za-z_]*[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 _UUID_CHARS: Final = 36
 _MAX_ID_CHARS: Final = 100
 _MAX_TEXT_CHARS: Final = 1000

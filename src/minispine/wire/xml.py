@@ -122,6 +122,11 @@ def schema(name: str) -> Schema:
     return Schema(etree.XMLSchema(etree.fromstring(source.read_bytes(), parser, base_url=str(source))))
 
 
+def schema_document(name: str) -> Element:
+    """Give the document ``wire/schemas/<name>.xsd`` itself, for a description of the service to hold."""
+    return parse((files("minispine.wire") / "schemas" / f"{name}.xsd").read_bytes())
+
+
 def name(namespace: str, local: str) -> str:
     """Write a qualified name as the element tree knows it: ``{namespace}local``."""
     return f"{{{namespace}}}{local}"
