@@ -139,5 +139,4 @@ def without(path: str) -> Callable[[etree._Element], None]:
 def with_child(path: str, child: str) -> Callable[[etree._Element], None]:
     """An edit that appends a child, given as XML."""
     declarations = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in PREFIXES.items())
-    wrapped = etree.fromstring(f"<x {declarations}>{child}</x>")
-    return lambda root: at(root, path).append(wrapped[0])
+    return lambda root: at(root, path).append(etree.fromstring(f"<x {declarations}>{child}</x>")[0])
