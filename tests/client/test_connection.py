@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from minispine.client import Connection, ConnectionFailed
+from minispine.client import Connection, ConnectionFailed, RequestInvalid
 from minispine.client.connection import Channel
 from minispine.keys.files import KeyFileRefused
 from tests.client.conftest import Double, provider, run, sending
@@ -87,6 +87,11 @@ def test_files_that_cannot_be_used_are_named_at_once(
 ) -> None:
     with pytest.raises(KeyFileRefused, match=reason):
         Channel("https://localhost/", msgspec.structs.replace(connection, **change(keys)))
+
+
+def test_nothing_is_asked_without_tls(connection: Connection) -> None:
+    with pytest.raises(RequestInvalid, match="https://"):
+        Channel("http://localhost/smsp/pds", connection)
 
 
 def test_a_key_open_to_others_is_not_used(keys: Path, connection: Connection, tmp_path: Path) -> None:

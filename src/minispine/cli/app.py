@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, str]] = {
     "table list": "minispine.cli.table:list_",
     "table show": "minispine.cli.table:show",
     "table load": "minispine.cli.table:load",
+    "table reset": "minispine.cli.table:reset",
     "audit events": "minispine.cli.audit:events",
     "audit verify": "minispine.cli.audit:verify",
 }
@@ -58,11 +59,11 @@ def build() -> App:
         name="minispine",
         help=ABOUT,
         version=__version__,
-        help_format="plaintext",
+        help_format="markdown",
         result_action="return_value",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_default),
     )
-    groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
+    groups = {name: App(name=name, help=text, help_format="markdown") for name, text in GROUPS.items()}
     for path, target in COMMANDS.items():
         group, _, name = path.rpartition(" ")
         module, _, function = target.partition(":")
@@ -77,6 +78,15 @@ def build() -> App:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line to its exit code; nothing is raised."""
     return errors.run(lambda: build()(list(arguments), exit_on_error=False, print_error=False))
+
+
+def _default(value: object) -> str | None:
+    """Write a default as it would be typed; nothing for an option that is simply off or empty."""
+    if value is False or value in ((), ""):
+        return None
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(value)
 
 
 @cache
