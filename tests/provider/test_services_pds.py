@@ -63,8 +63,8 @@ def test_the_last_outcome_decides(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", list(Operation))
 def test_no_operation_asks_more_than_it_declares(operation: Operation) -> None:
-    told: list[Outcome] = [FOUND] * pds.MOST_QUESTIONS[operation]
+    told: list[Outcome] = [FOUND] * pds.most_questions(operation)
     asked, _ = transcript(
         operation, told, **(WITH_NAME if "Search" in operation or operation == "getNHSNumber" else WITH_NUMBER)
     )
-    assert len(asked) == pds.MOST_QUESTIONS[operation]
+    assert len(asked) == pds.most_questions(operation)

@@ -162,7 +162,8 @@ class Exchanges:
         deadline_s = loop.time() + self._time_left_s(call, request)
         sender = self._permit(call.client.registration, request, trail)
         asked_for = self._understand(call.client.registration, request, trail)
-        questions = service.questions(asked_for)
+        search_after_number = self._limits.not_verified_falls_back_to_search
+        questions = service.questions(asked_for, search_after_number=search_after_number)
         question = next(questions)
         if refusal := self._spine.refusal(question):
             raise _Refusal("not-supported", event=refusal.event)
@@ -294,9 +295,10 @@ class Exchanges:
 
     def _reserve(self, operation: Operation) -> list[tuple[MessageIds, ...]]:
         """Draw ids for every message that the operation may send, retries included."""
+        most = service.most_questions(operation, search_after_number=self._limits.not_verified_falls_back_to_search)
         return [
             tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
-            for _ in range(service.MOST_QUESTIONS[operation])
+            for _ in range(most)
         ]
 
     async def _ask(

@@ -1,15 +1,15 @@
 """The five PDS mini services: what each asks Spine, and what its answer says of the outcome (SERVICE-PDS).
 
 A service is pure: `questions` yields one question after another and is sent the outcome of each; what it returns is the
-outcome that decides (SMSP-ERR-005 b). Nothing is ever retrieved on a number alone, and a number that fails is never
-followed by a search (D23).
+outcome that decides (SMSP-ERR-005 b). Nothing is ever retrieved on a number alone, and a number that fails is followed
+by a search only where that is configured (D23).
 """
 
 from collections.abc import Callable, Generator
 from typing import Final
 
 from minispine.domain.operations import Operation
-from minispine.domain.outcome import Found, NotVerified, Outcome, Superseded
+from minispine.domain.outcome import Found, NoMatch, NotVerified, Outcome, Superseded
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
 from minispine.domain.request import PdsRequest
 
@@ -67,6 +67,15 @@ def _details(request: PdsRequest) -> Questions:
     return _details_by_number(request) if request.nhs_number else _details_by_search(request)
 
 
+def _details_or_search(request: PdsRequest) -> Questions:
+    """By number; a number that is unknown or not the person's is followed by a search (D23, off unless configured)."""
+    outcome = yield from _details(request)
+    searchable = request.nhs_number and request.family and request.gender
+    if searchable and isinstance(outcome, NoMatch | NotVerified):
+        return (yield from _details_by_search(request))
+    return outcome
+
+
 _QUESTIONS: Final[dict[Operation, Callable[[PdsRequest], Questions]]] = {
     Operation.VERIFY_NHS_NUMBER: _verify,
     Operation.GET_NHS_NUMBER: _find_number,
@@ -75,24 +84,31 @@ _QUESTIONS: Final[dict[Operation, Callable[[PdsRequest], Questions]]] = {
     Operation.GET_PATIENT_DETAILS: _details,
 }
 
-MOST_QUESTIONS: Final[dict[Operation, int]] = {
+_MOST_QUESTIONS: Final[dict[Operation, int]] = {
     Operation.VERIFY_NHS_NUMBER: 1,
     Operation.GET_NHS_NUMBER: 1,
     Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER: 2,
     Operation.GET_PATIENT_DETAILS_BY_SEARCH: 2,
     Operation.GET_PATIENT_DETAILS: 2,
 }
-"""How many questions an operation may ask: so many sets of ids are reserved before the first leaves (Law 1)."""
 
 
-def questions(request: PdsRequest) -> Questions:
+def most_questions(operation: Operation, *, search_after_number: bool = False) -> int:
+    """How many questions an operation may ask: so many sets of ids are reserved before the first leaves (Law 1)."""
+    most = _MOST_QUESTIONS[operation]
+    return most + 1 if search_after_number and operation is Operation.GET_PATIENT_DETAILS else most
+
+
+def questions(request: PdsRequest, *, search_after_number: bool = False) -> Questions:
     """Begin the questions of a request."""
+    if search_after_number and request.operation is Operation.GET_PATIENT_DETAILS:
+        return _details_or_search(request)
     return _QUESTIONS[request.operation](request)
 
 
 def discloses_details(operation: Operation) -> bool:
     """Whether the operation's answer holds demographics when it succeeds."""
-    return MOST_QUESTIONS[operation] == 2
+    return operation not in (Operation.VERIFY_NHS_NUMBER, Operation.GET_NHS_NUMBER)
 
 
 def subject_number(

@@ -1,0 +1,231 @@
+"""A provider without sockets: the real path and codecs, with a log and a Spine that can be told what to do."""
+
+import asyncio
+import datetime
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, GuardFailed, Receipt
+from minispine.config.settings import Exchange as Limits
+from minispine.domain.identity import AccessMethod, AuditId
+from minispine.domain.operations import NationalService, Operation
+from minispine.domain.outcome import Found, InputRefused, Outcome
+from minispine.domain.patient import Practice, SpineAddress, SpineName, SpineRecord, SpineRegistration, SpineTelecom
+from minispine.domain.question import Question
+from minispine.domain.request import PdsRequest
+from minispine.provider.admission import Admission
+from minispine.provider.clients import Registration
+from minispine.provider.exchange import Answer, Call, Exchanges
+from minispine.provider.in_force import Client, InForce
+from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
+from minispine.vocabulary import oids
+from minispine.vocabulary.asids import load_asids
+from minispine.vocabulary.codes import shipped_vocabulary
+from minispine.vocabulary.spine_codes import shipped_spine_codes
+from minispine.wire import itk, pds, soap
+
+NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
+NOW_US = int(NOW.timestamp()) * 1_000_000
+NUMBER = "9449310467"
+JSMITH = "urn:nhs-uk:identity:ods:RXX:jsmith"
+
+RECORD = SpineRecord(
+    nhs_number=NUMBER,
+    names=(SpineName(use="L", prefix="MR", given=("LAURENCE", "WISDOM"), family="LANGAN"),),
+    gender="1",
+    birth_time="20090310",
+    addresses=(
+        SpineAddress(use="H", lines=("", "10 MOLE VALLEY PLACE", "", "ASHTEAD", "SURREY"), postcode="KT21 2PN"),
+    ),
+    telecoms=(SpineTelecom(use="H", value="tel:01133973555"),),
+    registrations=(SpineRegistration(ods_code="H81109"),),
+)
+FOUND = Found(event="found", record=RECORD)
+
+BY_NUMBER = {"nhs_number": NUMBER, "birth_date": "20090310"}
+BY_NAME = {"family": "LANGAN", "given": "LAURENCE", "gender": "1", "birth_date": "20090310", "postcode": "KT21 2PN"}
+
+WARD = Registration(
+    name="ward",
+    certificates=(),
+    organisations=("RXX", "RYY"),
+    services=tuple(Operation),
+    methods={NationalService.PDS: (AccessMethod.UNATTENDED, AccessMethod.ATTENDED)},
+    user_codes="asserted",
+)
+
+replace = msgspec.structs.replace
+
+
+class RememberingLog:
+    """An audit log in memory. `away_at` and `stale_at`: at which append it is away, or finds a changed registration."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.appends = itertools.count(1)
+        self.away_at: set[int] = set()
+        self.stale_at: set[int] = set()
+
+    async def append(self, entry: Entry) -> Receipt:
+        await asyncio.sleep(0)
+        number = next(self.appends)
+        if number in self.away_at:
+            raise AuditUnavailable
+        if number in self.stale_at and entry.guard is not None:
+            raise GuardFailed(entry.guard.client)
+        self.entries.append(entry)
+        return Receipt(sequence=len(self.entries))
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for entry in self.entries for event in entry.events]
+
+    def types(self) -> list[list[str]]:
+        return [[event.type.value for event in entry.events] for entry in self.entries]
+
+    def only(self, kind: EventType) -> Event:
+        (found,) = [event for event in self.events if event.type is kind]
+        return found
+
+
+class ToldSpine:
+    """A Spine that answers what it is told, one outcome for each question."""
+
+    attempts = 2
+
+    def __init__(self, log: RememberingLog) -> None:
+        self._log = log
+        self.told: list[Outcome] = []
+        self.asked: list[tuple[Question, Sender]] = []
+        self.recorded_before: list[bool] = []
+        self.refuses: InputRefused | None = None
+
+    def refusal(self, question: Question) -> InputRefused | None:
+        return self.refuses
+
+    def interaction(self, question: Question) -> str:
+        return f"ask-{type(question).__name__}"
+
+    async def ask(self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float) -> Asked:
+        assert timeout_s > 0
+        self.asked.append((question, sender))
+        durable = str([event.data for event in self._log.events])
+        self.recorded_before.append(all(one.message_id in durable and one.hl7_id in durable for one in ids))
+        outcome = self.told.pop(0)
+        attempt = Attempt(
+            ids=ids[0],
+            interaction=self.interaction(question),
+            sent_at=NOW_US,
+            ended_at=NOW_US,
+            sent=b"<asked/>",
+            received=b"<answered/>",
+            spine_message_id="SPINE",
+            outcome=outcome,
+        )
+        return Asked(outcome=outcome, attempts=(attempt,))
+
+
+class KnownPractices:
+    async def practice(self, ods_code: str) -> Practice | None:
+        return Practice(ods_code=ods_code, name="CAPELFIELD SURGERY") if ods_code == "H81109" else None
+
+
+class Scene:
+    """A provider, and one call after another."""
+
+    def __init__(self) -> None:
+        self.log = RememberingLog()
+        self.spine = ToldSpine(self.log)
+        self.registration = WARD
+        self.version = 1
+        self.limits = Limits()
+        self.asids = {"RXX": "200000000999", "RYY": "200000000888"}
+        self.spine_codes = shipped_spine_codes()
+        self.vocabulary = shipped_vocabulary("pds")
+        self.admission = Admission(max_in_flight=10, max_waiting=10)
+        self.on_refresh: Callable[[], None] = lambda: None
+        self.gone: Callable[[], bool] = lambda: False
+        self._ids = itertools.count(1)
+
+    def in_force(self) -> InForce:
+        return InForce(
+            version=self.version,
+            clients={"ward": Client(self.registration, self.version)},
+            vocabulary=self.vocabulary,
+            spine_codes=self.spine_codes,
+            asids=load_asids(self.asids),
+            by_subject={},
+        )
+
+    def new_id(self) -> str:
+        return f"{next(self._ids):08X}-AAAA-4AAA-8AAA-AAAAAAAAAAAA"
+
+    async def _refresh(self) -> None:
+        self.on_refresh()
+
+    def exchanges(self) -> Exchanges:
+        return Exchanges(
+            limits=self.limits,
+            system_id="test-system",
+            in_force=self.in_force,
+            refresh=self._refresh,
+            log=self.log,
+            spine=self.spine,
+            organisations=KnownPractices(),
+            admission=self.admission,
+            now=lambda: NOW_US,
+            new_id=self.new_id,
+        )
+
+    def message(
+        self,
+        operation: Operation = Operation.VERIFY_NHS_NUMBER,
+        identity: str = JSMITH,
+        expires_s: float = 300,
+        **parameters: str,
+    ) -> bytes:
+        request = PdsRequest(operation=operation, **(parameters or BY_NUMBER))  # type: ignore[arg-type]
+        return itk.write_request(
+            pds.write_request(request, id=self.new_id()),
+            operation=operation,
+            message_id="B0000000-AAAA-4AAA-8AAA-AAAAAAAAAAAA",
+            tracking_id=self.new_id(),
+            payload_id=self.new_id(),
+            to="https://smsp.example.nhs.uk/smsp/pds",
+            timestamp=soap.Timestamp(created=NOW, expires=NOW + datetime.timedelta(seconds=expires_s)),
+            username="test client",
+            audit_identity=(AuditId(oids.LOCAL_IDENTITY, identity),),
+        )
+
+    def call(self, body: bytes) -> Call:
+        return Call(
+            client=Client(self.registration, self.version),
+            peer="127.0.0.1",
+            path="/smsp/pds",
+            soap_action=None,
+            body=body,
+            arrived_at=NOW_US,
+            gone=self.gone,
+        )
+
+    def serve(self, body: bytes, *told: Outcome) -> Answer:
+        self.spine.told = list(told)
+        return asyncio.run(self.exchanges().serve(self.call(body)))
+
+    def ask(self, operation: Operation, *told: Outcome, **parameters: str) -> Answer:
+        return self.serve(self.message(operation, **parameters), *told)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def read(answer: Answer, operation: Operation = Operation.VERIFY_NHS_NUMBER) -> Any:
+    """The reply of an answer, or its fault."""
+    read = itk.read_response(answer.body)
+    return read if isinstance(read, soap.Fault) else pds.read_response(operation, read.payload)

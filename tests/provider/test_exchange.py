@@ -1,0 +1,521 @@
+"""The path of a request as transcripts: this arrives, Spine says that; this is asked, recorded and answered."""
+
+import asyncio
+import itertools
+import re
+
+import msgspec
+import pytest
+
+from minispine.audit.events import EventType
+from minispine.domain.operations import Operation
+from minispine.domain.outcome import (
+    AuthorRefused,
+    Found,
+    InputRefused,
+    Invalidated,
+    NoMatch,
+    NotVerified,
+    Outcome,
+    SeveralMatches,
+    Superseded,
+    Unavailable,
+    Unusable,
+)
+from minispine.domain.patient import SpineAddress, SpineName
+from minispine.domain.question import CrossCheck, Retrieval, Trace
+from minispine.provider.admission import Admission
+from minispine.provider.clients import Compatibility
+from minispine.provider.exchange import Answer
+from minispine.vocabulary.spine_codes import load_spine_codes, shipped_document
+from minispine.wire import soap
+from tests.provider.conftest import BY_NAME, BY_NUMBER, FOUND, NUMBER, RECORD, Scene, read, replace
+
+VERIFY = Operation.VERIFY_NHS_NUMBER
+FIND = Operation.GET_NHS_NUMBER
+BY_NHS_NUMBER = Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER
+BY_SEARCH = Operation.GET_PATIENT_DETAILS_BY_SEARCH
+DETAILS = Operation.GET_PATIENT_DETAILS
+
+PARAMETERS = {VERIFY: BY_NUMBER, FIND: BY_NAME, BY_NHS_NUMBER: BY_NUMBER, BY_SEARCH: BY_NAME, DETAILS: BY_NUMBER}
+
+NOT_FOUND = NoMatch(event="pds.1")
+NEW_NUMBER = "9449310416"
+
+
+@pytest.mark.requirement("SERVICE-PDS", "a")
+@pytest.mark.requirement("SMSP-ERR-006", "i")
+@pytest.mark.parametrize("operation", list(Operation))
+def test_each_operation_succeeds(scene: Scene, operation: Operation) -> None:
+    answer = scene.ask(operation, FOUND, FOUND, **PARAMETERS[operation])
+    assert (answer.status, answer.label) == (200, "SMSP-0000")
+    reply = read(answer, operation)
+    assert reply.nhs_number == NUMBER
+    assert reply.verified is (True if operation is VERIFY else None)
+    if operation in (BY_NHS_NUMBER, BY_SEARCH, DETAILS):
+        assert reply.patient.name.family == "LANGAN"
+        assert reply.patient.practice.name == "CAPELFIELD SURGERY"
+    else:
+        assert reply.patient is None
+
+
+def test_two_records_and_the_ids_before_anything_is_asked(scene: Scene) -> None:
+    scene.ask(BY_SEARCH, FOUND, FOUND, **BY_NAME)
+    assert scene.log.types() == [
+        ["exchange.received", "exchange.asked", "exchange.reserved"],
+        ["exchange.spine-answered", "exchange.spine-answered", "exchange.replied"],
+    ]
+    assert scene.spine.recorded_before == [True, True]
+    assert [type(question) for question, _ in scene.spine.asked] == [Trace, Retrieval]
+    opening, closing = scene.log.entries
+    assert opening.opens
+    assert closing.closes
+    assert opening.exchange == closing.exchange
+    assert {entry.client_message_id for entry in scene.log.entries} == {"B0000000-AAAA-4AAA-8AAA-AAAAAAAAAAAA"}
+    assert [body.name for body in opening.bodies] == ["request"]
+    assert [body.name for body in closing.bodies] == [
+        *("spine-request-1", "spine-answer-1", "spine-request-2", "spine-answer-2", "reply")
+    ]
+
+
+def test_no_patient_datum_is_in_what_will_be_hashed(scene: Scene) -> None:
+    scene.ask(BY_SEARCH, FOUND, FOUND, **BY_NAME)
+    hashed = str([(event.type, event.data) for event in scene.log.events])
+    private = str([event.private for event in scene.log.events])
+    for datum in (NUMBER, "LANGAN", "LAURENCE", "20090310", "KT21"):
+        assert datum not in hashed
+        assert datum in private
+
+
+@pytest.mark.requirement("ACCESS-2", "c")
+def test_the_user_code_stands_beside_the_ids_of_the_call(scene: Scene) -> None:
+    scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    received = scene.log.only(EventType.EXCHANGE_RECEIVED)
+    assert (received.data["access_method"], received.data["organisation"], received.data["user_code"]) == (
+        *(2, "RXX"),
+        "jsmith",
+    )
+    asked = scene.log.only(EventType.EXCHANGE_ASKED)
+    answered = scene.log.only(EventType.EXCHANGE_SPINE_ANSWERED)
+    assert asked.data["message_id"] == answered.data["message_id"]
+
+
+@pytest.mark.requirement("ACCESS-1", "a")
+def test_an_unattended_call_is_recorded_with_its_function_and_no_person(scene: Scene) -> None:
+    body = scene.message(FIND, identity="urn:nhs-uk:identity:ods:RXX:SYS:nightly", **BY_NAME)
+    assert scene.serve(body, FOUND).label == "SMSP-0000"
+    received = scene.log.only(EventType.EXCHANGE_RECEIVED)
+    assert (received.data["access_method"], received.data["function"], received.data["user_code"]) == (
+        1,
+        "nightly",
+        None,
+    )
+
+
+@pytest.mark.requirement("SMSP-IG-003", "a", "c", "d", "e")
+@pytest.mark.parametrize(("organisation", "asid"), [("RXX", "200000000999"), ("RYY", "200000000888")])
+def test_the_sender_is_the_initiating_organisations_asid(scene: Scene, organisation: str, asid: str) -> None:
+    scene.serve(scene.message(identity=f"urn:nhs-uk:identity:ods:{organisation}:jsmith"), FOUND)
+    assert [sender.asid for _, sender in scene.spine.asked] == [asid]
+
+
+@pytest.mark.requirement("SMSP-ERR-005", "a")
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (NOT_FOUND, "DEMOG-0001"),
+        (SeveralMatches(event="pds.7"), "DEMOG-0007"),
+        (Superseded(event="pds.44", nhs_number=NEW_NUMBER), "DEMOG-0017"),
+        (Invalidated(event="pds.22"), "DEMOG-0022"),
+        (NotVerified(event="pds.40"), "DEMOG-0040"),
+        (Unavailable(event="transport.unreachable"), "SMSP-0004"),
+        (Unavailable(event="transport.breaker-open"), "SMSP-0004"),
+        (Unusable(event="answer.malformed"), "SMSP-0002"),
+        (InputRefused(event="pds.AT002"), "SMSP-0001"),
+        (AuthorRefused(event="transport.forbidden"), "SMSP-0005"),
+    ],
+)
+@pytest.mark.requirement("SMSP-ERR-001", "c")
+def test_each_outcome_has_its_code_in_the_payload(scene: Scene, outcome: Outcome, code: str) -> None:
+    answer = scene.ask(BY_NHS_NUMBER, outcome, **BY_NUMBER)
+    assert (answer.status, read(answer, BY_NHS_NUMBER).code) == (200, code)
+    assert read(answer, BY_NHS_NUMBER).patient is None
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "h")
+def test_an_event_without_a_row_is_9999_and_named_in_the_record(scene: Scene) -> None:
+    assert scene.ask(VERIFY, Unusable(event="never.heard-of"), **BY_NUMBER).label == "SMSP-9999"
+    assert scene.log.only(EventType.EXCHANGE_REPLIED).data["cause"] == "never.heard-of"
+
+
+def test_a_superseded_number_is_answered_with_the_new_one_alone(scene: Scene) -> None:
+    new = Superseded(event="pds.44", nhs_number=NEW_NUMBER)
+    reply = read(scene.ask(VERIFY, new, **BY_NUMBER))
+    assert (reply.nhs_number, reply.verified) == (NEW_NUMBER, False)
+    reply = read(scene.ask(BY_NHS_NUMBER, new, **BY_NUMBER), BY_NHS_NUMBER)
+    assert (reply.nhs_number, reply.patient) == (NEW_NUMBER, None)
+    assert [type(question) for question, _ in scene.spine.asked] == [CrossCheck, CrossCheck]
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "f")
+@pytest.mark.requirement("SMSP-VAL-004", "c")
+def test_a_record_that_cannot_be_shown_safely_is_0002_with_field_and_reason_recorded(scene: Scene) -> None:
+    wrong = Found(event="found", record=replace(RECORD, birth_time="20100931"))
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, wrong, **BY_NUMBER)
+    assert read(answer, BY_NHS_NUMBER).code == "SMSP-0002"
+    assert read(answer, BY_NHS_NUMBER).patient is None
+    assert b"20100931" not in answer.body
+    assert scene.log.only(EventType.EXCHANGE_ALTERED).data["field"] == "birth-date"
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "j", "l")
+@pytest.mark.requirement("SMSP-VAL-004", "d")
+def test_a_record_that_can_be_made_fit_is_0000_and_each_change_recorded(scene: Scene) -> None:
+    address = SpineAddress(use="H", lines=("", "L" * 60, "", "", ""), postcode="TOOLONGPOSTCODE")
+    odd = Found(event="found", record=replace(RECORD, addresses=(address,)))
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, odd, **BY_NUMBER)
+    reply = read(answer, BY_NHS_NUMBER)
+    assert reply.code == "SMSP-0000"
+    assert reply.patient.addresses[0].lines[1] == "L" * 35
+    assert reply.patient.addresses[0].postcode is None
+    altered = [event for event in scene.log.events if event.type is EventType.EXCHANGE_ALTERED]
+    assert len(altered) == 2
+    assert {"TOOLONGPOSTCODE", "L" * 60} <= {event.private["before"] for event in altered}
+    assert "TOOLONG" not in str([event.data for event in altered])
+
+
+def test_a_number_that_is_none_is_never_handed_on(scene: Scene) -> None:
+    bad = Found(event="found", record=replace(RECORD, nhs_number="9449310468"))
+    answer = scene.ask(FIND, bad, **BY_NAME)
+    assert read(answer, FIND).code == "SMSP-0002"
+    assert b"9449310468" not in answer.body
+
+
+# ── refusals before Spine ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def refused(scene: Scene, reason: str) -> None:
+    """Nothing was asked, and one record says why."""
+    assert scene.spine.asked == []
+    (entry,) = scene.log.entries
+    assert [event.data["reason"] for event in entry.events if event.type is EventType.EXCHANGE_REFUSED] == [reason]
+    assert entry.events[0].type is EventType.EXCHANGE_RECEIVED
+    assert entry.events[-1].type is EventType.EXCHANGE_REPLIED
+    assert not entry.opens
+    assert not entry.closes
+
+
+@pytest.mark.requirement("SMSP-AUDIT-005", "a", "b")
+@pytest.mark.requirement("SMSP-AUDIT-002", "a")
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'uri="urn:nhs-uk:identity:ods:RXX:jsmith"', b'uri=""', "identity.blank"),
+        (b'uri="urn:nhs-uk:identity:ods:RXX:jsmith"', b'uri="   "', "identity.blank"),
+        (b"<itk:auditIdentity>.*</itk:auditIdentity>", b"", "identity.absent"),
+    ],
+)
+def test_a_message_without_audit_identity_is_answered_0001(scene: Scene, old: bytes, new: bytes, reason: str) -> None:
+    body = re.sub(old, new, scene.message(), flags=re.DOTALL)
+    assert body != scene.message()
+    answer = scene.serve(body)
+    assert (answer.status, read(answer).code) == (200, "SMSP-0001")
+    refused(scene, reason)
+
+
+@pytest.mark.parametrize(
+    ("identity", "reason"),
+    [("urn:nhs-uk:identity:ods:RXX", "identity.organisation-alone"), ("urn:nhs-uk:identity:x", "identity.malformed")],
+)
+def test_an_identity_that_names_nobody_is_answered_0001(scene: Scene, identity: str, reason: str) -> None:
+    assert read(scene.serve(scene.message(identity=identity))).code == "SMSP-0001"
+    refused(scene, reason)
+
+
+def test_a_code_that_is_not_registered_is_answered_0001(scene: Scene) -> None:
+    scene.registration = replace(scene.registration, user_codes="registered")
+    assert read(scene.serve(scene.message())).code == "SMSP-0001"
+    refused(scene, "identity.code-unregistered")
+
+
+@pytest.mark.requirement("SMSP-AUDIT-002", "b")
+def test_an_incomplete_smartcard_identity_is_answered_0005(scene: Scene) -> None:
+    body = scene.message(identity="100102238986").replace(
+        b"2.16.840.1.113883.2.1.3.2.4.18.27", b"1.2.826.0.1285.0.2.0.67"
+    )
+    assert read(scene.serve(body)).code == "SMSP-0005"
+    refused(scene, "identity.smartcard-incomplete")
+
+
+def test_what_is_not_registered_is_fault_3000(scene: Scene) -> None:
+    whole = scene.registration
+    for change, reason in (
+        ({"organisations": ("RZZ",)}, "organisation"),
+        ({"services": (FIND,)}, "service"),
+        ({"methods": {}}, "method"),
+    ):
+        fresh = Scene()
+        fresh.registration = replace(whole, **change)
+        answer = fresh.serve(fresh.message())
+        fault = read(answer)
+        assert (answer.status, fault.code) == (500, "3000")
+        refused(fresh, reason)
+
+
+@pytest.mark.requirement("SMSP-IG-003", "a")
+def test_an_organisation_without_asid_is_fault_3000(scene: Scene) -> None:
+    scene.asids = {"RYY": "200000000888"}
+    assert read(scene.serve(scene.message())).code == "3000"
+    refused(scene, "asid")
+
+
+@pytest.mark.requirement("SMSP-VAL-001", "b")
+@pytest.mark.requirement("SMSP-ERR-006", "b")
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'extension="9449310467"', b'extension="123"'), (b'value="20090310"', b'value="20100931"')]
+)
+def test_invalid_input_is_0001_with_the_field_but_not_its_value_recorded(scene: Scene, old: bytes, new: bytes) -> None:
+    assert read(scene.serve(scene.message().replace(old, new))).code == "SMSP-0001"
+    refused(scene, "input")
+    said = scene.log.only(EventType.EXCHANGE_REFUSED).data
+    assert said["field"].startswith("Person.")
+    assert "123" not in str(said)
+    assert "20100931" not in str(said)
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "c", "d")
+def test_our_refusal_and_spines_refusal_look_the_same(scene: Scene) -> None:
+    other = Scene()
+    ours = scene.serve(scene.message().replace(b'extension="9449310467"', b'extension="9449310468"'))
+    theirs = other.serve(other.message(), InputRefused(event="pds.AT002"))
+    assert len(scene.spine.asked) == 0
+    assert len(other.spine.asked) == 1
+    assert normalised(ours.body) == normalised(theirs.body)
+    assert b"SMSP-0001" in ours.body
+
+
+def normalised(body: bytes) -> bytes:
+    return re.sub(rb"[0-9A-F]{8}-AAAA-4AAA-8AAA-A{12}", b"ID", body)
+
+
+def test_what_the_technology_cannot_ask_is_0001_and_nothing_is_asked(scene: Scene) -> None:
+    scene.spine.refuses = InputRefused(event="input.not-supported")
+    assert scene.ask(FIND, **BY_NAME).label == "SMSP-0001"
+    refused(scene, "not-supported")
+
+
+@pytest.mark.requirement("SMSP-ERR-001", "a", "b")
+@pytest.mark.parametrize("body", [b"not XML", b"<a/>", b"<!DOCTYPE a><a/>"])
+def test_what_is_no_message_is_fault_1000_without_a_payload(scene: Scene, body: bytes) -> None:
+    answer = scene.serve(body)
+    assert (answer.status, read(answer).code) == (500, "1000")
+    assert b"Response-v1-0" not in answer.body
+    refused(scene, "envelope")
+
+
+# ── the two durable points ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_with_the_log_away_nothing_is_asked_and_nothing_answered(scene: Scene) -> None:
+    scene.log.away_at = {1}
+    answer = scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    assert (answer.status, read(answer).code) == (500, "2100")
+    assert scene.spine.asked == []
+
+
+def test_with_the_log_away_at_the_end_spines_answer_is_withheld(scene: Scene) -> None:
+    scene.log.away_at = {2}
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, FOUND, **BY_NUMBER)
+    assert read(answer, BY_NHS_NUMBER).code == "2100"
+    assert b"LANGAN" not in answer.body
+
+
+def test_a_refusal_is_not_answered_without_its_record(scene: Scene) -> None:
+    scene.log.away_at = {1}
+    assert read(scene.serve(b"not XML")).code == "2100"
+
+
+def test_a_client_disabled_before_asking_gets_fault_3000_and_nothing_is_asked(scene: Scene) -> None:
+    scene.log.stale_at = {1}
+
+    def disable() -> None:
+        scene.registration = replace(scene.registration, enabled=False)
+        scene.version = 2
+
+    scene.on_refresh = disable
+    assert read(scene.ask(VERIFY, FOUND, **BY_NUMBER)).code == "3000"
+    refused(scene, "disabled")
+
+
+def test_a_client_disabled_while_spine_answers_gets_fault_3000_and_no_reply_is_recorded(scene: Scene) -> None:
+    scene.log.stale_at = {2}
+
+    def disable() -> None:
+        scene.registration = replace(scene.registration, enabled=False)
+        scene.version = 2
+
+    scene.on_refresh = disable
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, FOUND, **BY_NUMBER)
+    assert read(answer, BY_NHS_NUMBER).code == "3000"
+    assert b"LANGAN" not in answer.body
+    replied = scene.log.only(EventType.EXCHANGE_REPLIED)
+    assert replied.data["fault"] == "3000"
+    assert scene.log.types()[1][:2] == ["exchange.spine-answered", "exchange.spine-answered"]
+    assert scene.log.entries[1].closes
+
+
+def test_an_edited_client_that_still_may_is_served_on_its_new_version(scene: Scene) -> None:
+    scene.log.stale_at = {1}
+    scene.on_refresh = lambda: setattr(scene, "version", 2)
+    assert scene.ask(VERIFY, FOUND, **BY_NUMBER).label == "SMSP-0000"
+    assert [entry.guard.version for entry in scene.log.entries if entry.guard] == [2, 2]
+
+
+def test_an_edited_client_that_no_longer_may_is_refused(scene: Scene) -> None:
+    scene.log.stale_at = {1}
+
+    def take_away() -> None:
+        scene.registration = replace(scene.registration, organisations=("RYY",))
+        scene.version = 2
+
+    scene.on_refresh = take_away
+    assert read(scene.ask(VERIFY, FOUND, **BY_NUMBER)).code == "3000"
+    assert scene.spine.asked == []
+
+
+# ── half-finished exchanges ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_client_gone_before_anything_is_asked_is_recorded_abandoned(scene: Scene) -> None:
+    scene.gone = lambda: True
+    scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    assert scene.spine.asked == []
+    assert scene.log.types() == [["exchange.received", "exchange.abandoned"]]
+
+
+def test_a_client_gone_while_waiting_for_its_turn_is_recorded_abandoned(scene: Scene) -> None:
+    looks = itertools.count()
+    scene.gone = lambda: next(looks) > 0
+    scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    assert scene.spine.asked == []
+    assert scene.log.types()[-1] == ["exchange.abandoned"]
+    assert scene.log.entries[-1].closes
+
+
+def test_a_client_gone_while_spine_answers_leaves_its_answer_on_record(scene: Scene) -> None:
+    looks = itertools.count()
+    scene.gone = lambda: next(looks) > 1
+    scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    assert scene.log.types()[-1] == ["exchange.spine-answered", "exchange.replied", "exchange.undelivered"]
+
+
+def test_nothing_is_asked_after_the_message_has_run_out(scene: Scene) -> None:
+    scene.limits = replace(scene.limits, clock_skew_s=0)
+    assert scene.serve(scene.message(expires_s=0.5), FOUND).label == "SMSP-0004"
+    assert scene.spine.asked == []
+
+
+def test_busy_is_503_with_retry_after_and_a_retryable_fault(scene: Scene) -> None:
+    scene.admission = Admission(max_in_flight=1, max_waiting=0)
+
+    async def while_another_is_served() -> Answer:
+        async with scene.admission.turn(asyncio.get_running_loop().time() + 60):
+            return await scene.exchanges().serve(scene.call(scene.message()))
+
+    answer = asyncio.run(while_another_is_served())
+    assert answer.status == 503
+    assert answer.retry_after_s is not None
+    assert answer.retry_after_s >= 1
+    assert read(answer).code == "2100"
+    refused(scene, "busy")
+
+
+# ── tables and switches ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.requirement("SMSP-CONF-001", "b")
+def test_an_operators_table_changes_the_code_of_an_event(scene: Scene) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(shipped_document()))
+    for row in document["event"]:
+        if row["name"] == "pds.1":
+            row["response"] = "DEMOG-9999"
+    scene.spine_codes = load_spine_codes(document, scene.vocabulary.texts)
+    assert scene.ask(VERIFY, NOT_FOUND, **BY_NUMBER).label == "DEMOG-9999"
+
+
+def with_switch(scene: Scene, **switches: bool) -> None:
+    scene.registration = replace(scene.registration, compatibility=Compatibility(**switches))
+
+
+def test_d7_connectivity_codes_for_clients_that_do_not_know_them(scene: Scene) -> None:
+    with_switch(scene, only_first_codes=True)
+    assert scene.ask(VERIFY, Unavailable(event="transport.timeout"), **BY_NUMBER).label == "DEMOG-9999"
+    body = scene.message(identity="100102238986").replace(
+        b"2.16.840.1.113883.2.1.3.2.4.18.27", b"1.2.826.0.1285.0.2.0.67"
+    )
+    assert scene.serve(body).label == "SMSP-9999"
+
+
+def test_d6_component_with_a_number_that_is_not_verified(scene: Scene) -> None:
+    not_verified = NotVerified(event="pds.40")
+    assert read(scene.ask(VERIFY, not_verified, **BY_NUMBER)).verified is None
+    with_switch(scene, not_verified_component=True)
+    reply = read(scene.ask(VERIFY, not_verified, **BY_NUMBER))
+    assert (reply.code, reply.verified, reply.nhs_number) == ("DEMOG-0040", False, NUMBER)
+
+
+def test_d5_bare_superseded(scene: Scene) -> None:
+    with_switch(scene, superseded_bare=True)
+    reply = read(scene.ask(VERIFY, Superseded(event="pds.44", nhs_number=NEW_NUMBER), **BY_NUMBER))
+    assert (reply.code, reply.nhs_number) == ("DEMOG-0017", None)
+
+
+def test_d16_headers_of_the_answer(scene: Scene) -> None:
+    plain = scene.ask(VERIFY, FOUND, **BY_NUMBER).body
+    assert b"RelatesTo" in plain
+    assert b"Timestamp" not in plain
+    assert b"auditIdentity" not in plain
+    with_switch(scene, relates_to=False, security_in_response=True, audit_identity_in_response=True)
+    other = scene.ask(VERIFY, FOUND, **BY_NUMBER).body
+    assert b"RelatesTo" not in other
+    assert b"Timestamp" in other
+    assert b"auditIdentity" in other
+
+
+def test_d18_names_as_nhs_digital_wrote_them(scene: Scene) -> None:
+    with_switch(scene, first_given_name_only=True)
+    name = read(scene.ask(BY_NHS_NUMBER, FOUND, FOUND, **BY_NUMBER), BY_NHS_NUMBER).patient.name
+    assert (name.prefix, name.given, name.family) == (None, ("LAURENCE",), "LANGAN")
+
+
+def test_d23_a_search_after_a_failed_number_only_where_it_is_configured(scene: Scene) -> None:
+    both = BY_NAME | BY_NUMBER
+    not_verified = NotVerified(event="pds.40")
+    assert scene.ask(DETAILS, not_verified, **both).label == "DEMOG-0040"
+    scene.limits = replace(scene.limits, not_verified_falls_back_to_search=True)
+    assert scene.ask(DETAILS, not_verified, FOUND, FOUND, **both).label == "SMSP-0000"
+    assert [type(question) for question, _ in scene.spine.asked[1:]] == [CrossCheck, Trace, Retrieval]
+    assert scene.ask(DETAILS, not_verified, **BY_NUMBER).label == "DEMOG-0040"
+
+
+def test_d9_fault_for_a_missing_identity(scene: Scene) -> None:
+    with_switch(scene, audit_identity_fault=True)
+    body = scene.message().replace(b'uri="urn:nhs-uk:identity:ods:RXX:jsmith"', b'uri=""')
+    assert isinstance(read(scene.serve(body)), soap.Fault)
+
+
+def test_a_name_that_xml_cannot_carry_is_0002(scene: Scene) -> None:
+    odd = replace(RECORD, names=(SpineName(use="L", given=("A\x00B",), family="LANGAN"),))
+    assert scene.ask(BY_NHS_NUMBER, FOUND, Found(event="found", record=odd), **BY_NUMBER).label == "SMSP-0002"
+
+
+def test_a_defect_is_fault_2200_with_a_reference_and_none_of_its_words(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.spine.told = []  # a Spine port that breaks its promise not to raise
+    answer = scene.serve(scene.message())
+    fault = read(answer)
+    assert fault.code == "2200"
+    assert fault.diagnostic.startswith("reference ")
+    assert scene.log.entries[-1].closes
+    assert "exchange.py" in capsys.readouterr().out
