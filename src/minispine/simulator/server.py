@@ -44,7 +44,7 @@ _TRANSPORT: Final = "minispine.transport"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _XML: Final = b"text/xml; charset=UTF-8"
 _KEEP_ALIVE_S: Final = 75
-_DRAIN_S: Final = 2
+_DRAIN_S: Final = 1
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,11 +223,12 @@ def _tls(options: SimulatorOptions) -> ssl.SSLContext:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= 65535:
+        raise SimulatorUnusable(f"{host}:{port}: a port is 0 to 65535")
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as problem:
-        reason = getattr(problem, "strerror", None) or "not an address to listen on"
-        raise SimulatorUnusable(f"{host}:{port}: {reason}") from None
+    except OSError as problem:
+        raise SimulatorUnusable(f"{host}:{port}: {problem.strerror or 'cannot listen there'}") from None
 
 
 def _server(app: Any, context: ssl.SSLContext | None = None) -> _Server:
