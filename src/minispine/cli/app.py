@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _default(value: object) -> str | None:
     """Write a default as it would be typed; nothing for an option that is simply off or empty."""
-    if value is False or value in ((), ""):
+    if value is None or value is False or value in ((), ""):
         return None
     if isinstance(value, tuple):
         return " ".join(map(str, value))

@@ -60,8 +60,10 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.provider.in_force.Unusable": (Exit.MISTAKE, ""),
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
+    "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "starting the provider does it"),
     "minispine.storage.errors.StorageError": (Exit.ENVIRONMENT, "look at [storage] in the configuration"),
     "minispine.audit.events.AuditUnavailable": (Exit.ENVIRONMENT, "nothing was changed; look at [storage]"),
+    "minispine.client.errors.RequestNotSent": (Exit.MISTAKE, ""),
     "minispine.client.errors.ClientError": (Exit.ENVIRONMENT, ""),
 }
 """Our own exceptions by their full name, so that none of their modules is imported before it is used: how the command

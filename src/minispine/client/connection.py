@@ -12,7 +12,7 @@ from typing import Final, Self
 import aiohttp
 import msgspec
 
-from minispine.client.errors import AnswerUnusable, Busy, ClientError, ConnectionFailed, TimedOut
+from minispine.client.errors import AnswerUnusable, Busy, ClientError, ConnectionFailed, RequestInvalid, TimedOut
 from minispine.keys.certificates import read_private_key
 from minispine.keys.files import KeyFileRefused, read_password, read_public
 
@@ -44,8 +44,11 @@ class Channel:
         """Read the connection's files.
 
         Raises:
-            KeyFileRefused: one of them cannot be used.
+            RequestInvalid: `url` is not https.
+            KeyFileRefused: one of the files cannot be used.
         """
+        if not url.lower().startswith("https://"):
+            raise RequestInvalid("the provider's address", "must begin with https://")
         self._url = url
         self._connection = connection
         self._context = _context(connection)

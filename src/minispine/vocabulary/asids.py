@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from minispine.vocabulary.tables import TableInvalid
 
-ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,12}")
+ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,10}")
 ASID: Final = re.compile(r"[0-9]{12}")
 
 
@@ -47,7 +47,7 @@ def load_asids(document: Mapping[str, Any]) -> Asids:
     """
     for ods_code, asid in document.items():
         if not ODS_CODE.fullmatch(ods_code):
-            raise TableInvalid(ods_code, "is not an ODS code (3 to 12 capital letters and digits)")
+            raise TableInvalid(ods_code, "is not an ODS code (3 to 10 capital letters and digits)")
         if not isinstance(asid, str) or not ASID.fullmatch(asid):
             raise TableInvalid(ods_code, "must have an ASID of 12 digits, in quotation marks")
     return Asids(document)

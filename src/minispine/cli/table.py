@@ -1,0 +1,158 @@
+"""`minispine table`: the reference tables in force, those that ship or an operator's own (SMSP-CONF-001).
+
+A table is checked whole, together with the others, before it is put in force. Every change is recorded with before and
+after.
+"""
+
+import datetime
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from cyclopts import Parameter
+
+from minispine.audit.events import EventType
+from minispine.cli.errors import Failed, Mistaken
+from minispine.cli.output import table
+from minispine.cli.registry import CONFIG, OpenRegistry, opened
+from minispine.cli.values import unknown
+from minispine.provider.in_force import TABLE, Unusable
+from minispine.vocabulary import codes, spine_codes
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A table by its name: what it says, and the document that ships."""
+
+    purpose: str
+    shipped: Callable[[], Mapping[str, Any]]
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "organisations": Kind("the ASID of each organisation", dict),
+    "spine-codes": Kind("the response code for each answer or failure of Spine", spine_codes.shipped_document),
+    "vocabulary-pds": Kind("response codes and their texts", lambda: codes.shipped_document("pds")),
+}
+
+
+def list_(*, config: Path = CONFIG) -> None:
+    """List the reference tables and which version of each is in force.
+
+    Args:
+        config: The provider's configuration, which says where the registry is.
+    """
+    rows = []
+    with opened(config) as registry:
+        for name, kind in KINDS.items():
+            document = registry.documents(TABLE).get(name)
+            if document is None:
+                rows.append([name, kind.purpose, "as shipped", "", "", ""])
+                continue
+            last = registry.history(TABLE, name)[-1]
+            changed_at = datetime.datetime.fromtimestamp(last.changed_at / 1_000_000, datetime.UTC)
+            by = str(last.changed_by.get("account") or last.changed_by.get("uid") or "")
+            rows.append(
+                [name, kind.purpose, str(document.version), f"{changed_at:%Y-%m-%d %H:%M}Z", by, last.reason or ""]
+            )
+    table(("table", "says", "version", "since", "by", "reason"), rows)
+
+
+def show(name: str, /, *, config: Path = CONFIG) -> None:
+    """Print a table as it is in force, in the form that `table load` takes.
+
+    Args:
+        name: organisations, spine-codes or vocabulary-pds.
+        config: The provider's configuration, which says where the registry is.
+    """
+    kind = _kind(name)
+    with opened(config) as registry:
+        document = registry.documents(TABLE).get(name)
+    print(json.dumps(document.body if document else kind.shipped(), indent=1, ensure_ascii=False))
+
+
+def load(
+    name: str, file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, reason: str, config: Path = CONFIG
+) -> None:
+    """Put a table of your own in force, after checking it.
+
+    Args:
+        name: organisations, spine-codes or vocabulary-pds.
+        file: The table: JSON, or TOML where the file's name ends in .toml; - for JSON from standard input.
+        reason: Why, for the audit trail.
+        config: The provider's configuration, which says where the registry is.
+    """
+    _kind(name)
+    document = _read(file)
+    with opened(config) as registry:
+        before = registry.documents(TABLE).get(name)
+        if before is not None and before.body == document:
+            raise Failed(f"{name}: that is what is in force already, version {before.version}")
+        _change(registry, name, document, reason, file)
+
+
+def reset(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
+    """Put the table that ships back in force.
+
+    Args:
+        name: organisations, spine-codes or vocabulary-pds.
+        reason: Why, for the audit trail.
+        config: The provider's configuration, which says where the registry is.
+    """
+    _kind(name)
+    with opened(config) as registry:
+        if name not in registry.documents(TABLE):
+            raise Failed(f"{name}: is as shipped already")
+        _change(registry, name, None, reason, None)
+
+
+def _change(registry: OpenRegistry, name: str, document: dict[str, Any] | None, reason: str, file: Path | None) -> None:
+    try:
+        version = registry.change(TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason)
+    except Unusable as unusable:
+        # What is wrong may be in another table, which was made for the one that is replaced.
+        own = unusable.document == f"table {name}"
+        where = (file or name) if own else f"{unusable.document} does not go with it"
+        raise Mistaken(f"{where}: {unusable.reason}") from None
+    print(f"{name}: {'in force' if document is not None else 'as shipped again'}, version {version}")
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise unknown("table", name, KINDS)
+    return KINDS[name]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    standard_input = str(file) == "-"
+    content = sys.stdin.read() if standard_input else file.read_text(encoding="utf-8")
+    try:
+        document = (
+            tomllib.loads(content)
+            if file.suffix == ".toml"
+            else json.loads(content, object_pairs_hook=_without_repetition)
+        )
+    except tomllib.TOMLDecodeError as error:
+        raise Mistaken(f"{file}: is not TOML: {error}") from None
+    except json.JSONDecodeError as error:
+        raise Mistaken(f"{file}: is not JSON: {error.msg.lower()} in line {error.lineno}") from None
+    except _Repeated as repeated:
+        raise Mistaken(f"{file}: {repeated}: stands there twice") from None
+    if not isinstance(document, dict):
+        raise Mistaken(f"{file}: must be a table of keys and values")
+    return document
+
+
+class _Repeated(Exception):
+    """A key that occurs twice in one JSON object, of which JSON readers take the last and say nothing."""
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Repeated(key)
+        found[key] = value
+    return found
