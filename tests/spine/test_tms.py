@@ -1,0 +1,295 @@
+"""Asking PDS over TMS: attempts, ids, deadline, breaker, and what HTTP alone says."""
+
+import asyncio
+import datetime
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from minispine.config.settings import SpinePds
+from minispine.domain.outcome import AuthorRefused, Found, InputRefused, NoMatch, Outcome, Unavailable, Unusable
+from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
+from minispine.spine.http import HttpAnswer, Interrupted, TimedOut, TooLarge, TransportFailure, Unreachable
+from minispine.spine.ports import Asked, MessageIds, PdsPort, Sender
+from minispine.spine.tms import TmsPds, endpoint
+from minispine.vocabulary.spine_codes import load_spine_codes, shipped_document, shipped_spine_codes
+
+NUMBER = "9449310467"
+QUESTION = Retrieval(nhs_number=NUMBER)
+SENDER = Sender(asid="200000000999")
+IDS = tuple(
+    MessageIds(message_id=f"5B0C1A2E-000{n}-4C5D-8E9F-000000000001", hl7_id=f"5B0C1A2E-000{n}-4C5D-8E9F-000000000002")
+    for n in range(4)
+)
+SETTINGS = SpinePds(
+    url="https://spine.example/sync-service",
+    to_asid="928942012545",
+    certificate=Path("c"),
+    key=Path("k"),
+    ca=Path("a"),
+    timeout_s=10.0,
+    retries=2,
+    breaker_failures=3,
+    breaker_open_s=5.0,
+)
+START = datetime.datetime(2024, 7, 1, 9, 15, 30, 250000, tzinfo=datetime.UTC)
+
+
+def message(ids: MessageIds, ack: str, inside: str, interaction: str, detail: str = "") -> bytes:
+    return (
+        f'<{interaction} xmlns="urn:hl7-org:v3"><id root="AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE"/>'
+        f'<acknowledgement typeCode="{ack}">{detail}<messageRef><id root="{ids.hl7_id}"/></messageRef></acknowledgement>'
+        f"<ControlActEvent>{inside}</ControlActEvent></{interaction}>"
+    ).encode()
+
+
+def found(ids: MessageIds) -> bytes:
+    person = (
+        f'<subject><PDSResponse><subject><patientRole><id root="2.16.840.1.113883.2.1.4.1" extension="{NUMBER}"/>'
+        '</patientRole></subject></PDSResponse></subject><queryAck><queryResponseCode code="OK"/></queryAck>'
+    )
+    return message(ids, "AA", person, "QUPA_IN000009UK03")
+
+
+def no_match(ids: MessageIds) -> bytes:
+    reason = (
+        '<reason><justifyingDetectedIssueEvent><code code="1" codeSystem="2.16.840.1.113883.2.1.3.2.4.17.42"/>'
+        '</justifyingDetectedIssueEvent></reason><queryAck><queryResponseCode code="ID"/></queryAck>'
+    )
+    return message(ids, "AE", reason, "QUQI_IN010000UK14")
+
+
+def used_id(ids: MessageIds) -> bytes:
+    detail = (
+        '<acknowledgementDetail><code code="202" codeSystem="2.16.840.1.113883.2.1.3.2.4.17.32"/>'
+        "</acknowledgementDetail>"
+    )
+    return message(ids, "AR", "", "MCCI_IN010000UK13", detail)
+
+
+def fault(code: str) -> bytes:
+    return (
+        '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><detail><errorList><error>'
+        f"<errorCode>{code}</errorCode></error></errorList></detail></s:Fault></s:Body></s:Envelope>"
+    ).encode()
+
+
+Step = TransportFailure | HttpAnswer | Callable[[MessageIds], bytes] | asyncio.CancelledError
+
+
+class Line:
+    """Stands for Spine: answers each call with the next step, and keeps what it was sent and how long it had."""
+
+    def __init__(self, *steps: Step, takes_s: float = 0.0) -> None:
+        self.steps = list(steps)
+        self.takes_s = takes_s
+        self.seconds = 0.0
+        self.calls: list[tuple[bytes, Mapping[str, str], float]] = []
+
+    async def post(self, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
+        self.calls.append((body, headers, timeout_s))
+        self.seconds += self.takes_s
+        step = self.steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step if isinstance(step, HttpAnswer) else HttpAnswer(200, step(IDS[len(self.calls) - 1]))
+
+    def now(self) -> datetime.datetime:
+        return START + datetime.timedelta(seconds=self.seconds)
+
+
+def adapter(line: Line, **settings: Any) -> TmsPds:
+    return TmsPds(
+        msgspec.structs.replace(SETTINGS, **settings),
+        line,
+        shipped_spine_codes,
+        now=line.now,
+        monotonic=lambda: line.seconds,
+    )
+
+
+def ask(
+    pds: TmsPds, ids: tuple[MessageIds, ...] = IDS[:3], timeout_s: float = 25.0, question: Question = QUESTION
+) -> Asked:
+    return asyncio.run(pds.ask(question, sender=SENDER, ids=ids, timeout_s=timeout_s))
+
+
+def events(asked: Asked) -> list[str]:
+    return [attempt.outcome.event for attempt in asked.attempts]
+
+
+def test_one_question_one_answer() -> None:
+    line = Line(found, takes_s=0.5)
+    pds: PdsPort = adapter(line)
+    asked = asyncio.run(pds.ask(QUESTION, sender=SENDER, ids=IDS[:3], timeout_s=25.0))
+    assert isinstance(asked.outcome, Found)
+    (attempt,) = asked.attempts
+    sent, headers, _ = line.calls[0]
+    start = int(START.timestamp() * 1_000_000)
+    assert attempt.ids == IDS[0]
+    assert attempt.interaction == "QUPA_IN000008UK02"
+    assert (attempt.sent_at, attempt.ended_at) == (start, start + 500_000)
+    assert (attempt.sent, attempt.received) == (sent, found(IDS[0]))
+    assert attempt.spine_message_id == "AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE"
+    assert attempt.outcome == asked.outcome
+    assert headers == {
+        "Content-Type": "text/xml; charset=UTF-8",
+        "SOAPAction": "urn:nhs:names:services:pdsquery/QUPA_IN000008UK02",
+    }
+    assert IDS[0].message_id.encode() in sent
+    assert b'extension="200000000999"' in sent
+
+
+def test_a_connection_that_fails_is_tried_again_with_the_next_ids() -> None:
+    line = Line(Unreachable("x"), Unreachable("x"), found)
+    asked = ask(adapter(line))
+    assert isinstance(asked.outcome, Found)
+    assert events(asked) == ["transport.unreachable", "transport.unreachable", "found"]
+    assert [attempt.ids for attempt in asked.attempts] == list(IDS[:3])
+    assert [attempt.received for attempt in asked.attempts[:2]] == [None, None]
+    for (sent, _, _), ids in zip(line.calls, IDS, strict=False):
+        assert ids.message_id.encode() in sent
+        assert ids.hl7_id.encode() in sent
+
+
+def test_there_are_as_many_attempts_as_ids() -> None:
+    line = Line(Unreachable("x"), Unreachable("x"), found)
+    asked = ask(adapter(line), ids=IDS[:2])
+    assert asked.outcome == Unavailable(event="transport.unreachable")
+    assert len(asked.attempts) == 2
+    assert adapter(line).attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (TimedOut("x"), Unavailable(event="transport.timeout")),
+        (Interrupted("x"), Unavailable(event="transport.interrupted")),
+        (TooLarge("x"), Unusable(event="answer.malformed")),
+        (HttpAnswer(500, fault("200")), Unavailable(event="soap.200")),
+        (HttpAnswer(500, fault("101")), Unusable(event="soap.101")),
+        (HttpAnswer(500, fault("300")), Unusable(event="soap.other")),
+        (HttpAnswer(503, fault("206")), Unavailable(event="soap.206")),
+        (HttpAnswer(500, no_match(IDS[0])), NoMatch(event="pds.1")),
+        (HttpAnswer(500, b"<html>Internal error</html>"), Unavailable(event="transport.http-status")),
+        (HttpAnswer(502, b""), Unavailable(event="transport.http-status")),
+        (HttpAnswer(404, b"?"), Unavailable(event="transport.http-status")),
+        (HttpAnswer(302, b""), Unavailable(event="transport.http-status")),
+        (HttpAnswer(202, found(IDS[0])), Unavailable(event="transport.http-status")),
+        (HttpAnswer(408, b""), Unavailable(event="transport.timeout")),
+        (HttpAnswer(401, b""), AuthorRefused(event="transport.forbidden")),
+        (HttpAnswer(403, b""), AuthorRefused(event="transport.forbidden")),
+        (HttpAnswer(200, b"<html>Welcome</html>"), Unusable(event="answer.malformed")),
+        (HttpAnswer(200, b""), Unusable(event="answer.malformed")),
+        (HttpAnswer(200, found(IDS[1])), Unusable(event="answer.wrong-ids")),
+        (no_match, NoMatch(event="pds.1")),
+    ],
+)
+def test_what_is_not_tried_again(step: Step, outcome: Outcome) -> None:
+    line = Line(step)
+    asked = ask(adapter(line))
+    assert asked.outcome == outcome
+    assert events(asked) == [outcome.event]
+    received = step.body if isinstance(step, HttpAnswer) else None if isinstance(step, Exception) else no_match(IDS[0])
+    assert asked.attempts[0].received == received
+
+
+def test_an_id_used_before_is_replaced_once() -> None:
+    assert events(ask(adapter(Line(used_id, found)))) == ["tms.202", "found"]
+    assert events(ask(adapter(Line(used_id, used_id)))) == ["tms.202", "tms.202"]
+    assert events(ask(adapter(Line(used_id)), ids=IDS[:1])) == ["tms.202"]
+
+
+def test_an_attempt_has_the_time_that_is_left() -> None:
+    line = Line(Unreachable("x"), Unreachable("x"), takes_s=8.0)
+    asked = ask(adapter(line), timeout_s=15.0)
+    assert [timeout for _, _, timeout in line.calls] == [10.0, 7.0]
+    assert len(asked.attempts) == 2
+
+
+def test_no_attempt_is_made_when_no_time_is_left() -> None:
+    line = Line()
+    asked = ask(adapter(line), timeout_s=0.0)
+    assert asked == Asked(outcome=Unavailable(event="transport.timeout"), attempts=())
+    assert line.calls == []
+
+
+def test_an_open_breaker_asks_nobody_until_its_time_is_up() -> None:
+    line = Line(TimedOut("x"), TimedOut("x"), TimedOut("x"), found)
+    pds = adapter(line)
+    for _ in range(3):
+        ask(pds)
+    assert ask(pds) == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    assert len(line.calls) == 3
+    line.seconds += 5.0
+    assert isinstance(ask(pds, ids=IDS[3:]).outcome, Found)
+    assert pds.breaker.state == "closed"
+
+
+def test_a_breaker_that_opens_in_between_leaves_the_last_outcome() -> None:
+    line = Line(Unreachable("x"), Unreachable("x"))
+    asked = ask(adapter(line, breaker_failures=2))
+    assert asked.outcome == Unavailable(event="transport.unreachable")
+    assert len(asked.attempts) == 2
+
+
+def test_only_silence_counts_against_spine() -> None:
+    line = Line(*[HttpAnswer(403, b"")] * 3, *[HttpAnswer(200, b"?")] * 3, *[HttpAnswer(500, fault("300"))] * 3, found)
+    pds = adapter(line)
+    for _ in range(9):
+        ask(pds)
+    assert pds.breaker.state == "closed"
+
+
+def test_a_call_that_is_given_up_frees_the_trial() -> None:
+    line = Line(TimedOut("x"), asyncio.CancelledError(), found)
+    pds = adapter(line, breaker_failures=1)
+    ask(pds)
+    line.seconds += 5.0
+    with pytest.raises(asyncio.CancelledError):
+        ask(pds)
+    assert isinstance(ask(pds, ids=IDS[2:]).outcome, Found)
+
+
+def test_the_table_in_force_at_the_answer_decides() -> None:
+    document = shipped_document()
+    row = next(row for row in document["event"] if row["name"] == "pds.1")
+    row.update(outcome="unusable", response="DEMOG-9999")
+    changed = load_spine_codes(document, {row["response"] for row in document["event"]})
+    tables = [shipped_spine_codes(), changed]
+    line = Line(no_match)
+    pds = TmsPds(SETTINGS, line, lambda: tables[-1], now=line.now, monotonic=lambda: line.seconds)
+    assert ask(pds).outcome == Unusable(event="pds.1")
+
+
+@pytest.mark.parametrize(
+    ("question", "refused"),
+    [
+        (Trace(family="LANGAN", gender="1", birth_date="20090310", given="L", postcode="KT21 2PN"), False),
+        (Trace(family="LAN*", gender="1", birth_date="20090310"), True),
+        (Trace(family="LANGAN", gender="1", birth_date="20090310", given="LA*"), True),
+        (Trace(family="LANGAN", gender="1", birth_date="20090310", postcode="KT*"), True),
+        (Trace(family="LANGAN", gender="1", birth_date="2009"), True),
+        (CrossCheck(nhs_number=NUMBER, birth_date="20090310", family="LANGAN"), False),
+        (CrossCheck(nhs_number=NUMBER, birth_date="20090310", family="LAN*"), True),
+        (CrossCheck(nhs_number=NUMBER, birth_date="200903"), True),
+        (QUESTION, False),
+    ],
+)
+def test_what_needs_the_advanced_trace_is_refused(question: Question, refused: bool) -> None:
+    expected = InputRefused(event="input.not-supported") if refused else None
+    assert adapter(Line()).refusal(question) == expected
+
+
+def test_interactions() -> None:
+    assert adapter(Line()).interaction(QUESTION) == "QUPA_IN000008UK02"
+
+
+def test_the_endpoint_takes_every_setting_of_the_connection() -> None:
+    made = endpoint(SETTINGS)
+    shared = set(made.__struct_fields__) & set(SETTINGS.__struct_fields__)
+    assert set(made.__struct_fields__) - shared == {"max_answer_bytes"}
+    assert all(getattr(made, field) == getattr(SETTINGS, field) for field in shared)
