@@ -15,7 +15,7 @@ from minispine.domain.operations import Operation
 from minispine.domain.request import Reply
 from minispine.provider.http import tls
 from minispine.provider.http.protocol import MachineProtocol
-from minispine.provider.http.worker import Server
+from minispine.provider.http.server import Server
 from minispine.vocabulary.codes import shipped_vocabulary
 from minispine.wire import itk, pds
 

@@ -33,7 +33,9 @@ EXPIRES = datetime.datetime(2002, 1, 1, tzinfo=datetime.UTC)
 def parameters(operation: Operation, person: dict[str, str]) -> dict[str, str]:
     """The parameters that find a person by an operation."""
     by_number = {"nhs_number": person["nhs_number"], "birth_date": person["birth_date"]}
-    search = {key: person[key] for key in ("family", "gender", "birth_date", "postcode")} | {"given": person["given"][0]}
+    search = {key: person[key] for key in ("family", "gender", "birth_date", "postcode")} | {
+        "given": person["given"][0]
+    }
     searching = (Operation.GET_NHS_NUMBER, Operation.GET_PATIENT_DETAILS_BY_SEARCH)
     return search if operation in searching else by_number
 

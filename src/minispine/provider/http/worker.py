@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import uvicorn
 import uvloop
 
 from minispine import config
@@ -40,6 +39,8 @@ from minispine.provider.http.app import MachinesApp
 from minispine.provider.http.gate import Gate
 from minispine.provider.http.management import ManagementApp
 from minispine.provider.http.protocol import MachineProtocol
+from minispine.provider.http.server import Server
+from minispine.provider.registry_view import RegistryView
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 from minispine.spine.tms import TmsPds, endpoint
@@ -47,9 +48,6 @@ from minispine.storage import Database, Registry, StorageError
 
 EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
-
-REGISTRY_POLL_S: Final = 0.25
-"""How often a worker looks whether the registry has changed: well within Law 11's second."""
 
 FILES_POLL_S: Final = 5.0
 
@@ -68,113 +66,6 @@ def open_database(settings: Settings) -> Database:
     """Open the database of the settings with the password of its file."""
     password_file = settings.storage.password_file
     return Database.open(settings.storage.url, read_password(password_file) if password_file else None)
-
-
-class RegistryView:
-    """The registry's version in force in this worker, looked at again and again."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self.current = in_force.read(registry.snapshot())
-        self._refused = 0
-        self._unreadable: str | None = None
-        metrics.REGISTRY_VERSION.set(self.current.version)
-
-    def reasons(self) -> list[str]:
-        """Why the view is not what it should be."""
-        reasons = [f"the registry cannot be read: {self._unreadable}"] if self._unreadable else []
-        if self._refused > self.current.version:
-            reasons.append(f"version {self._refused} of the registry cannot be used")
-        return reasons
-
-    async def refresh(self) -> None:
-        """Take the newest version of the registry, if it is another than ours and holds together."""
-        try:
-            version = await asyncio.to_thread(self._registry.version)
-            if version in (self.current.version, self._refused):
-                self._unreadable = None
-                return
-            snapshot = await asyncio.to_thread(self._registry.snapshot)
-        except StorageError as error:
-            if self._unreadable is None:
-                log(LogEvent.REGISTRY_UNREADABLE, reason=type(error).__name__)
-            self._unreadable = type(error).__name__
-            return
-        self._unreadable = None
-        try:
-            self.current = in_force.read(snapshot)
-        except in_force.Unusable as problem:
-            self._refused = snapshot.version
-            log(
-                LogEvent.REGISTRY_REFUSED,
-                version=snapshot.version,
-                document=problem.document,
-                reason=problem.reason,
-            )
-        else:
-            metrics.REGISTRY_VERSION.set(self.current.version)
-            log(LogEvent.REGISTRY_TAKEN, version=self.current.version)
-
-    async def watch(self) -> None:
-        """Refresh for ever."""
-        while True:
-            await asyncio.sleep(REGISTRY_POLL_S)
-            await self.refresh()
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server on a socket that was handed down, which leaves signals to the worker."""
-
-    def __init__(self, app: Any, sock: socket.socket, tls_context: ssl.SSLContext | None, **options: Any) -> None:
-        settings = uvicorn.Config(
-            app,
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # it would believe X-Forwarded-For from loopback; the gate decides about proxies
-            ws="none",
-            **options,
-        )
-        super().__init__(settings)
-        self._tls = tls_context
-        self._sock = sock
-        self.running: asyncio.Task[None] | None = None
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.lifespan.startup()
-
-        def connection() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state={}
-            )
-            return protocol
-
-        server = await asyncio.get_running_loop().create_server(
-            connection,
-            sock=self._sock,
-            ssl=self._tls,
-            backlog=self.config.backlog,
-            ssl_handshake_timeout=10.0 if self._tls else None,
-            ssl_shutdown_timeout=5.0 if self._tls else None,
-        )
-        self.servers = [server]
-        self.started = True
-
-    def begin(self) -> None:
-        """Start serving in the background."""
-        self.running = asyncio.create_task(self.serve())
-
-    async def drain(self) -> None:
-        """Stop accepting, let requests being served finish, within the configured time."""
-        self.should_exit = True
-        if self.running is not None:
-            await self.running
 
 
 class Worker:

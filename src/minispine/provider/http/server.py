@@ -1,0 +1,67 @@
+"""A uvicorn server on a socket that the supervisor bound, which the worker starts and drains."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server on a socket that was handed down, which leaves signals to the worker."""
+
+    def __init__(self, app: Any, sock: socket.socket, tls_context: ssl.SSLContext | None, **options: Any) -> None:
+        settings = uvicorn.Config(
+            app,
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # it would believe X-Forwarded-For from loopback; the gate decides about proxies
+            ws="none",
+            **options,
+        )
+        super().__init__(settings)
+        self._tls = tls_context
+        self._sock = sock
+        self.running: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on our socket, with limits on how long a TLS handshake may take."""
+        await self.lifespan.startup()
+
+        def connection() -> asyncio.Protocol:
+            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state={}
+            )
+            return protocol
+
+        server = await asyncio.get_running_loop().create_server(
+            connection,
+            sock=self._sock,
+            ssl=self._tls,
+            backlog=self.config.backlog,
+            ssl_handshake_timeout=10.0 if self._tls else None,
+            ssl_shutdown_timeout=5.0 if self._tls else None,
+        )
+        self.servers = [server]
+        self.started = True
+
+    def begin(self) -> None:
+        """Start serving in the background."""
+        self.running = asyncio.create_task(self.serve())
+
+    async def drain(self) -> None:
+        """Stop accepting, let requests being served finish, within the configured time."""
+        self.should_exit = True
+        if self.running is not None:
+            await self.running
