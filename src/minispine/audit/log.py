@@ -73,8 +73,8 @@ class AuditLog:
     def append_now(self, entry: Entry) -> Receipt:
         """The same for a command, which has no event loop: waits in this thread. Raises as `append` does."""
         prepared = self._prepare(entry)
-        with self.holding() as hold:
-            outcome = hold.append([prepared])[0]
+        with self._sealing() as sealer:
+            outcome = sealer.seal([prepared])[0]
         if isinstance(outcome, Receipt):
             return outcome
         raise outcome
@@ -82,14 +82,8 @@ class AuditLog:
     @contextmanager
     def holding(self) -> Iterator[Hold]:
         """The head of the log, held for one transaction of the audit room. Raises `AuditUnavailable`."""
-        with self._lock:
-            if self._closed:
-                raise AuditUnavailable("the log is closed")
-            try:
-                with self._sealers[1].hold() as hold:
-                    yield hold
-            except StorageUnavailable as error:
-                raise AuditUnavailable(str(error)) from None
+        with self._sealing() as sealer, sealer.hold() as hold:
+            yield hold
 
     def append_in(self, hold: Hold, entry: Entry) -> Receipt:
         """Append within a transaction of `holding`. Raises `GuardFailed`, `EntryInvalid`."""
@@ -125,6 +119,17 @@ class AuditLog:
             if self._writer is not None:
                 self._writer.close()
             self._sealers[1].disconnect()
+
+    @contextmanager
+    def _sealing(self) -> Iterator[Sealer]:
+        """The sealer of those who append without the writer, one at a time."""
+        with self._lock:
+            if self._closed:
+                raise AuditUnavailable("the log is closed")
+            try:
+                yield self._sealers[1]
+            except StorageUnavailable as error:
+                raise AuditUnavailable(str(error)) from None
 
     def _start(self) -> Writer:
         with self._lock:

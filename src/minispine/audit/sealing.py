@@ -140,28 +140,25 @@ class Sealer:
 
         Raises `StorageUnavailable`; the connections are then given up, and the next call makes new ones.
         """
-        audit, registry = self._sessions()
+        hold = self._begin()
         try:
-            audit.begin()
-            registry.check_in_place()
-            hold = Hold(self, audit, registry)
             yield hold
             try:
-                audit.commit()
+                hold.audit.commit()
             except ConnectionLost:
                 raise CommitUnconfirmed(hold.sequence, hold.digest) from None
         except StorageUnavailable:
             self.disconnect()
             raise
         except BaseException:
-            audit.rollback()
+            hold.audit.rollback()
             raise
 
     def seal(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Append a batch in one transaction. Raises `StorageUnavailable`.
 
-        A connection that broke is made anew once: that of an earlier transaction may have died in the meantime, as
-        when the server was restarted. If it broke during the commit, the log itself tells whether that was done.
+        A connection that breaks is made anew once. If that was during the commit, the log itself tells whether it was
+        done.
         """
         outcomes: list[Outcome] = []
         try:
@@ -204,6 +201,20 @@ class Sealer:
             session.discard()
         self._audit = self._registry = None
         self._counter = -1
+
+    def _begin(self) -> Hold:
+        """Take the head; on a new connection if that of the last transaction has died, as when a server restarts."""
+        fresh = self._audit is None
+        try:
+            audit, registry = self._sessions()
+            audit.begin()
+            registry.check_in_place()
+            return Hold(self, audit, registry)
+        except StorageUnavailable as error:
+            self.disconnect()
+            if fresh or not isinstance(error, ConnectionLost):
+                raise
+        return self._begin()
 
     def _is_durable(self, doubt: CommitUnconfirmed) -> bool:
         """Whether a doubtful transaction was committed. Holding the head means that it is no longer under way."""
