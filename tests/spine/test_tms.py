@@ -41,7 +41,8 @@ START = datetime.datetime(2024, 7, 1, 9, 15, 30, 250000, tzinfo=datetime.UTC)
 def message(ids: MessageIds, ack: str, inside: str, interaction: str, detail: str = "") -> bytes:
     return (
         f'<{interaction} xmlns="urn:hl7-org:v3"><id root="AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE"/>'
-        f'<acknowledgement typeCode="{ack}">{detail}<messageRef><id root="{ids.hl7_id}"/></messageRef></acknowledgement>'
+        f'<acknowledgement typeCode="{ack}">{detail}<messageRef><id root="{ids.hl7_id}"/></messageRef>'
+        "</acknowledgement>"
         f"<ControlActEvent>{inside}</ControlActEvent></{interaction}>"
     ).encode()
 

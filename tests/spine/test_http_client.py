@@ -1,0 +1,626 @@
+"""The HTTP client against real TLS servers on loopback: whom it trusts, what it reads, and what its errors say."""
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+from minispine.spine.http import (
+    Endpoint,
+    EndpointInvalid,
+    HttpAnswer,
+    HttpClient,
+    Interrupted,
+    TimedOut,
+    TooLarge,
+    TransportFailure,
+    Unreachable,
+)
+
+NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
+SECRET = "marker-in-the-address"
+BODY = b"<question>marker-in-the-body</question>"
+
+
+def named(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+class Authority:
+    """An authority of our own: issues certificates and revokes them."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+        self.certificate = (
+            self._builder(named(name), self.key, NOW + 30 * DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, not_after: datetime.datetime
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(named(self.name))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - 2 * DAY)
+            .not_valid_after(not_after)
+        )
+
+    def issue(
+        self,
+        name: str,
+        *,
+        hosts: bool = True,
+        not_after: datetime.datetime = NOW + DAY,
+        password: bytes | None = None,
+    ) -> tuple[Path, Path, x509.Certificate]:
+        """Write a certificate and its key; without `hosts` only its CN says for what it is."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(named(name), key, not_after)
+        if hosts:
+            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        serial = f"{self.name}-{certificate.serial_number:x}"
+        certificate_file, key_file = self.folder / f"{serial}.crt", self.folder / f"{serial}.key"
+        certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        hidden = BestAvailableEncryption(password) if password else NoEncryption()
+        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+        return certificate_file, key_file, certificate
+
+    def revocations(self, *revoked: x509.Certificate, encoding: Encoding = Encoding.PEM) -> Path:
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(named(self.name))
+            .last_update(NOW - DAY)
+            .next_update(NOW + DAY)
+        )
+        for certificate in revoked:
+            one = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(NOW - DAY)
+            builder = builder.add_revoked_certificate(one.build())
+        file = self.folder / f"{self.name}-{len(revoked)}-{encoding is Encoding.PEM}.crl"
+        file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(encoding))
+        return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pki")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    return Authority(folder, "Spine")
+
+
+@pytest.fixture(scope="module")
+def server_pair(authority: Authority) -> tuple[Path, Path, x509.Certificate]:
+    return authority.issue("localhost")
+
+
+@pytest.fixture(scope="module")
+def client_pair(authority: Authority) -> tuple[Path, Path, x509.Certificate]:
+    return authority.issue("provider")
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Served:
+    """A server that counts its connections and keeps the requests and the peers' names."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.peers: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}/{SECRET}"
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection and see it closed, so that nothing of it outlives its event loop."""
+    writer.close()
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        await writer.wait_closed()
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head + await reader.readexactly(length)
+
+
+def answering(response: bytes, *, served: Served | None = None, keep: bool = True) -> Handler:
+    """A handler that answers every request on a connection with the same bytes."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await read_request(reader)
+            if served is not None:
+                served.requests.append(request)
+            writer.write(response)
+            await writer.drain()
+            if not keep:
+                return
+
+    return handle
+
+
+def http(body: bytes, *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
+    size = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {size}\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def listening(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve on a port of loopback; at the end no connection is left open."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        try:
+            await handler(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            running.discard(task)
+            await closed(writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        tasks = tuple(running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def serving(
+    handler: Handler,
+    pair: tuple[Path, Path, x509.Certificate],
+    client_authority: Authority,
+    served: Served | None = None,
+) -> AsyncIterator[Served]:
+    """Serve with mutual TLS."""
+    seen = served or Served()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[0], pair[1])
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cafile=client_authority.file)
+
+    async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.connections += 1
+        peer = writer.get_extra_info("peercert")["subject"]
+        seen.peers.append(dict(part for (part,) in peer)["commonName"])
+        await handler(reader, writer)
+
+    async with listening(noted, context) as seen.port:
+        yield seen
+
+
+@pytest.fixture
+def endpoint(authority: Authority, client_pair: tuple[Path, Path, x509.Certificate]) -> Endpoint:
+    return Endpoint(
+        url=f"https://localhost:1/{SECRET}",
+        certificate=client_pair[0],
+        key=client_pair[1],
+        ca=authority.file,
+        connect_timeout_s=5.0,
+    )
+
+
+async def post(client: HttpClient, timeout_s: float = 5.0) -> HttpAnswer:
+    return await client.post(BODY, headers={"SOAPAction": "a"}, timeout_s=timeout_s)
+
+
+@asynccontextmanager
+async def calling(endpoint: Endpoint, served: Served, **changes: Any) -> AsyncIterator[HttpClient]:
+    client = HttpClient(msgspec.structs.replace(endpoint, **{"url": served.url, **changes}))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def once(endpoint: Endpoint, served: Served, *, timeout_s: float = 5.0, **changes: Any) -> HttpAnswer:
+    async with calling(endpoint, served, **changes) as client:
+        return await post(client, timeout_s)
+
+
+Pair = tuple[Path, Path, x509.Certificate]
+
+
+def outcome_of(
+    endpoint: Endpoint, authority: Authority, handler: Handler, pair: Pair, *, timeout_s: float = 5.0, **changes: Any
+) -> HttpAnswer:
+    async def run() -> HttpAnswer:
+        async with serving(handler, pair, authority) as served:
+            return await once(endpoint, served, timeout_s=timeout_s, **changes)
+
+    return asyncio.run(run())
+
+
+def test_an_answer_comes_back_whole(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+    async def run() -> None:
+        served = Served()
+        answer = http(b"<answer/>", status="500 Error", headers="Content-Encoding: gzip\r\nSet-Cookie: a=b\r\n")
+        handler = answering(answer, served=served)
+        async with serving(handler, server_pair, authority, served), calling(endpoint, served) as client:
+            assert await post(client) == HttpAnswer(500, b"<answer/>")
+            assert await post(client) == HttpAnswer(500, b"<answer/>")
+        assert served.connections == 1
+        assert served.peers == ["provider"]
+        for request in served.requests:
+            head, _, body = request.partition(b"\r\n\r\n")
+            lines = head.split(b"\r\n")
+            assert lines[0] == f"POST /{SECRET} HTTP/1.1".encode()
+            assert sorted(line.partition(b":")[0].lower() for line in lines[1:]) == [
+                b"content-length",
+                b"host",
+                b"soapaction",
+            ]
+            assert body == BODY
+
+    asyncio.run(run())
+
+
+def test_redirects_are_answers(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+    moved = http(b"", status="302 Found", headers="Location: https://localhost:1/elsewhere\r\n")
+    assert outcome_of(endpoint, authority, answering(moved), server_pair) == HttpAnswer(302, b"")
+
+
+# Trust
+
+OK = http(b"<answer/>")
+UNTRUSTED = "the certificate of the other side was not accepted"
+
+
+def test_only_the_configured_authority_is_trusted(folder: Path, endpoint: Endpoint, authority: Authority) -> None:
+    other = Authority(folder, "Other")
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), other.issue("localhost"))
+
+
+def test_the_machines_own_authorities_are_not_trusted(
+    folder: Path, endpoint: Endpoint, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Authority(folder, "Machine")
+    monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), other.issue("localhost"))
+
+
+def test_an_expired_certificate_is_refused(endpoint: Endpoint, authority: Authority) -> None:
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), authority.issue("localhost", not_after=NOW - DAY))
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_a_revoked_certificate_is_refused(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair, encoding: Encoding
+) -> None:
+    others = (authority.revocations(encoding=encoding),)
+    assert outcome_of(endpoint, authority, answering(OK), server_pair, crl=others).status == 200
+    listed = (authority.revocations(server_pair[2], encoding=encoding),)
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), server_pair, crl=listed)
+
+
+def test_a_certificate_for_another_host_is_refused(endpoint: Endpoint, authority: Authority) -> None:
+    pair = authority.issue("elsewhere.example", hosts=False)
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), pair, common_name_hosts=("localhost",))
+
+
+def test_a_common_name_alone_is_enough_only_for_a_listed_host(endpoint: Endpoint, authority: Authority) -> None:
+    pair = authority.issue("localhost", hosts=False)
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), pair)
+    with pytest.raises(Unreachable, match=UNTRUSTED):
+        outcome_of(endpoint, authority, answering(OK), pair, common_name_hosts=("spine.example",))
+    assert outcome_of(endpoint, authority, answering(OK), pair, common_name_hosts=("localhost",)).status == 200
+
+
+def test_a_server_that_does_not_trust_us_is_unreachable(folder: Path, endpoint: Endpoint, server_pair: Pair) -> None:
+    with pytest.raises(Unreachable):
+        outcome_of(endpoint, Authority(folder, "Strangers"), answering(OK), server_pair)
+
+
+def test_an_encrypted_key_opens_with_its_password(
+    folder: Path, endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    certificate, key, _ = authority.issue("provider", password=b"correct horse")
+    right, wrong = folder / "right", folder / "wrong"
+    right.write_bytes(b"correct horse\n")
+    wrong.write_bytes(b"battery staple\n")
+    mine = {"certificate": certificate, "key": key}
+    assert outcome_of(endpoint, authority, answering(OK), server_pair, **mine, key_password_file=right).status == 200
+    for password_file in (wrong, None):
+        with pytest.raises(EndpointInvalid, match="does not open") as refused:
+            HttpClient(msgspec.structs.replace(endpoint, **mine, key_password_file=password_file))
+        assert refused.value.item == str(key)
+
+
+def test_files_that_cannot_be_used_are_named(folder: Path, endpoint: Endpoint, client_pair: Pair) -> None:
+    none, rubbish = folder / "none", folder / "rubbish"
+    rubbish.write_text("rubbish")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"url": "http://localhost/"}, "url"),
+        ({"url": "https:///"}, "url"),
+        ({"ca": none}, str(none)),
+        ({"ca": rubbish}, str(rubbish)),
+        ({"crl": (none,)}, str(none)),
+        ({"crl": (rubbish,)}, str(rubbish)),
+        ({"crl": (client_pair[0],)}, str(client_pair[0])),
+        ({"certificate": none}, str(none)),
+        ({"key": none}, str(none)),
+        ({"key": rubbish}, str(rubbish)),
+        ({"key_password_file": none}, str(none)),
+    ]
+    for changes, item in cases:
+        with pytest.raises(EndpointInvalid) as refused:
+            HttpClient(msgspec.structs.replace(endpoint, **changes))
+        assert refused.value.item == item
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(
+    folder: Path, endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    current = {"certificate": folder / "current.crt", "key": folder / "current.key"}
+
+    def put(name: str) -> None:
+        certificate, key, _ = authority.issue(name)
+        current["certificate"].write_bytes(certificate.read_bytes())
+        current["key"].write_bytes(key.read_bytes())
+
+    async def run() -> list[str]:
+        async with serving(answering(OK), server_pair, authority) as served:
+            put("provider-2024")
+            async with calling(endpoint, served, **current) as client:
+                await post(client)
+                put("provider-2025")
+                await post(client)
+                client.reload()
+                await post(client)
+                current["key"].write_text("rubbish")
+                with pytest.raises(EndpointInvalid):
+                    client.reload()
+                await post(client)
+            return served.peers
+
+    assert asyncio.run(run()) == ["provider-2024", "provider-2025"]
+
+
+def test_a_new_authority_is_trusted_after_a_reload(folder: Path, endpoint: Endpoint, authority: Authority) -> None:
+    new = Authority(folder, "New")
+    trusted = folder / "trusted.pem"
+    trusted.write_bytes(authority.file.read_bytes())
+
+    async def run() -> None:
+        pair = new.issue("localhost")
+        async with serving(answering(OK), pair, authority) as served, calling(endpoint, served, ca=trusted) as client:
+            with pytest.raises(Unreachable):
+                await post(client)
+            trusted.write_bytes(authority.file.read_bytes() + new.file.read_bytes())
+            client.reload()
+            assert (await post(client)).status == 200
+
+    asyncio.run(run())
+
+
+# Failures
+
+
+async def closes_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+
+
+async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.transport.abort()
+
+
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    await asyncio.Event().wait()
+
+
+async def hangs_in_the_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(http(b"<ans", length=100))
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("handler", "failure", "timeout_s"),
+    [
+        (closes_at_once, Unreachable, 5.0),
+        (resets, Unreachable, 5.0),
+        (hangs, TimedOut, 0.1),
+        (hangs_in_the_answer, TimedOut, 0.1),
+        (answering(http(b"<ans", length=100), keep=False), Interrupted, 5.0),
+        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n<answ", keep=False), Interrupted, 5.0),
+        (answering(b"SSH-2.0-OpenSSH_9\r\n\r\n", keep=False), Interrupted, 5.0),
+        (answering(http(b"x" * 5000)), TooLarge, 5.0),
+        (
+            answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n" + b"x" * 5000 + b"\r\n"),
+            TooLarge,
+            5.0,
+        ),
+    ],
+)
+def test_a_call_that_fails_says_how_and_nothing_else(
+    endpoint: Endpoint,
+    authority: Authority,
+    server_pair: Pair,
+    handler: Handler,
+    failure: type[TransportFailure],
+    timeout_s: float,
+) -> None:
+    with pytest.raises(TransportFailure) as failed:
+        outcome_of(endpoint, authority, handler, server_pair, timeout_s=timeout_s, max_answer_bytes=4096)
+    assert type(failed.value) is failure
+    assert_tells_nothing(failed.value)
+
+
+def assert_tells_nothing(failure: BaseException) -> None:
+    """No address, body or library exception in what an exception shows or leads to."""
+    assert (failure.__cause__, failure.__context__) == (None, None)
+    shown = "".join(traceback.format_exception_only(failure))
+    assert not any(marker in shown for marker in (SECRET, "localhost", "127.0.0.1", "marker", "https"))
+
+
+def test_nobody_listening_is_unreachable(endpoint: Endpoint) -> None:
+    async def run() -> None:
+        client = HttpClient(endpoint)
+        try:
+            await post(client)
+        finally:
+            await client.close()
+
+    with pytest.raises(Unreachable, match="no connection") as failed:
+        asyncio.run(run())
+    assert_tells_nothing(failed.value)
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("handler", "connect_timeout_s", "text"),
+    [(silent, 0.1, "in the time allowed for connecting"), (without_tls, 5.0, "no agreement on a TLS connection")],
+)
+def test_without_a_handshake_it_is_unreachable(
+    endpoint: Endpoint, handler: Handler, connect_timeout_s: float, text: str
+) -> None:
+    async def run() -> None:
+        served = Served()
+        async with listening(handler) as served.port:
+            await once(endpoint, served, connect_timeout_s=connect_timeout_s)
+
+    with pytest.raises(Unreachable, match=text) as failed:
+        asyncio.run(run())
+    assert_tells_nothing(failed.value)
+
+
+def test_a_kept_connection_that_was_closed_does_no_harm(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        handler = answering(OK, keep=False)
+        async with serving(handler, server_pair, authority) as served, calling(endpoint, served) as client:
+            assert (await post(client)).status == 200
+            try:
+                assert (await post(client)).status == 200
+            except Unreachable:
+                assert (await post(client)).status == 200
+
+    asyncio.run(run())
+
+
+def test_being_cancelled_is_not_a_failure_of_the_other_side(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        async with serving(hangs, server_pair, authority) as served, calling(endpoint, served) as client:
+            call = asyncio.create_task(post(client))
+            while not served.connections:
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(run())
+
+
+# Proxies
+
+
+def test_proxies_of_the_environment_are_ignored(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert outcome_of(endpoint, authority, answering(OK), server_pair).status == 200
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_the_configured_proxy_is_used(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair, refuses: bool
+) -> None:
+    asked: list[bytes] = []
+
+    async def run() -> HttpAnswer:
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while received := await reader.read(65536):
+                writer.write(received)
+                await writer.drain()
+            await closed(writer)
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
+            if refuses:
+                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                return
+            onward, back = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            try:
+                await asyncio.gather(pump(reader, back), pump(onward, writer))
+            finally:
+                await closed(back)
+
+        async with serving(answering(OK), server_pair, authority) as served, listening(proxy) as port:
+            return await once(endpoint, served, proxy=f"http://127.0.0.1:{port}")
+
+    if refuses:
+        with pytest.raises(Unreachable) as failed:
+            asyncio.run(run())
+        assert_tells_nothing(failed.value)
+    else:
+        assert asyncio.run(run()).status == 200
+    assert asked[0].startswith(b"CONNECT localhost:")
