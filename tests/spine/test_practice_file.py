@@ -10,12 +10,12 @@ from minispine.domain.patient import Address, Practice
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 
 HEADING = "ods_code,name,address_line_1,address_line_2,address_line_3,address_line_4,address_line_5,postcode,telephone"
-ROW = 'H81109,"CAPELFIELD SURGERY, THE",,1 ELM ROAD,,ESHER,SURREY,kt100eh,01372 462501'
+ROW = 'H81109,"CAPELFIELD SURGERY, THE",,1 ELM ROAD,,ESHER,SURREY,kt100eh,(01372) 46-2501'
 CAPELFIELD = Practice(
     ods_code="H81109",
     name="CAPELFIELD SURGERY, THE",
     address=Address(use=None, lines=("", "1 ELM ROAD", "", "ESHER", "SURREY"), postcode="KT10 0EH"),
-    telephone="01372 462501",
+    telephone="01372462501",
 )
 
 
@@ -56,9 +56,9 @@ def test_no_file_knows_nothing() -> None:
         ((ROW.replace("H81109", ""),), 2, "ods_code"),
         (("Z99001,,,,,,,,",), 2, "name"),
         ((ROW.replace("kt100eh", "KT10"),), 2, "postcode"),
-        ((ROW.replace("01372 462501", "none"),), 2, "telephone"),
+        ((ROW.replace("(01372) 46-2501", "none"),), 2, "telephone"),
         ((ROW, "Z99001,SHORT"), 3, "2 values for 9 columns"),
-        ((ROW, 'Z99001,"OPEN'), 3, "not CSV"),
+        ((ROW, "Z99001," * 2), 3, "values for 9 columns"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused(
@@ -67,13 +67,18 @@ def test_a_file_that_does_not_hold_together_is_refused(
     file = written(tmp_path, *rows)
     with pytest.raises(OrganisationsInvalid, match=reason) as refused:
         PracticeFile(file, monotonic=Clock())
-    assert (refused.value.file, refused.value.line or line) == (file, line)
+    assert (refused.value.file, refused.value.line) == (file, line)
 
 
 def test_a_heading_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, heading=HEADING.replace("telephone", "phone"))
     with pytest.raises(OrganisationsInvalid, match="line 1: the columns must be"):
         PracticeFile(file, monotonic=Clock())
+
+
+def test_a_file_that_is_not_csv_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OrganisationsInvalid, match="not CSV"):
+        PracticeFile(written(tmp_path, 'Z99001,"OPEN'), monotonic=Clock())
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """GP practices from a CSV file, read again when the file changes (D21).
 
 Columns, in any order: ``ods_code``, ``name``, ``address_line_1`` to ``address_line_5``, ``postcode``, ``telephone``.
-All but the first two may be empty. Telephones are written as people write them, with digits, blanks and a leading
-plus. A file that does not hold together is refused whole: half a list would look like practices that do not exist.
+All but the first two may be empty. Telephones may be written as people write them, with blanks, hyphens and brackets;
+only the digits and a leading plus are kept. A file that does not hold together is refused whole: half a list would look
+like practices that do not exist.
 """
 
 import csv
@@ -17,7 +18,8 @@ from minispine.domain.presentation import is_ods_code, normal_postcode
 _LINES: Final = tuple(f"address_line_{number}" for number in range(1, 6))
 COLUMNS: Final = ("ods_code", "name", *_LINES, "postcode", "telephone")
 
-_TELEPHONE: Final = re.compile(r"\+?[0-9][0-9 ()-]*")
+_TELEPHONE: Final = re.compile(r"\+?[ ()-]*[0-9][0-9 ()-]*")
+_DIALLED: Final = frozenset("+0123456789")
 _CHECK_EVERY_S: Final = 1.0
 
 
@@ -119,12 +121,12 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _practice(file: Path, line: int, row: dict[str, str]) -> Practice:
     postcode = normal_postcode(row["postcode"]) if row["postcode"] else None
-    telephone = row["telephone"] or None
+    telephone = row["telephone"]
     checks = (
         (not is_ods_code(row["ods_code"]), "ods_code is not an ODS code"),
         (not row["name"], "name is empty"),
         (bool(row["postcode"]) and postcode is None, "postcode is not a postcode"),
-        (telephone is not None and not _TELEPHONE.fullmatch(telephone), "telephone is not a telephone number"),
+        (bool(telephone) and not _TELEPHONE.fullmatch(telephone), "telephone is not a telephone number"),
     )
     for wrong, reason in checks:
         if wrong:
@@ -135,5 +137,5 @@ def _practice(file: Path, line: int, row: dict[str, str]) -> Practice:
         ods_code=row["ods_code"],
         name=row["name"],
         address=Address(use=None, lines=lines, postcode=postcode) if any(lines) or postcode else None,
-        telephone=telephone,
+        telephone="".join(one for one in telephone if one in _DIALLED) if telephone else None,
     )
