@@ -5,19 +5,18 @@ What a request means is `provider/exchange.py`'s work; here is only HTTP.
 
 import asyncio
 import datetime
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 from minispine.config.settings import Machines
-from minispine.domain.operations import Operation
 from minispine.observe import metrics
 from minispine.provider.clients import in_networks
 from minispine.provider.exchange import Answer, Call, Exchanges
 from minispine.provider.http.gate import Gate, Stranger
 from minispine.provider.http.protocol import CONNECTION, Connection
 from minispine.provider.in_force import InForce
-from minispine.wire import soap
-from minispine.wire.wsdl import wsdl
+from minispine.wire import soap, wsdl
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,10 +26,10 @@ Send = Callable[[Message], Awaitable[None]]
 ONE_FOR_ALL: Final = "/smsp/pds"
 """The path that serves all five operations."""
 
-WSDL_PATHS: Final = tuple(f"/interoperability.toolkit/HL7v3/{operation.value}-v1-0" for operation in Operation)
-"""The path of each operation in the interface specification's WSDL."""
+PATHS: Final = frozenset({ONE_FOR_ALL, *wsdl.PATHS.values()})
+"""That one, and the path of each operation in the interface specification's WSDL."""
 
-PATHS: Final = frozenset({ONE_FOR_ALL, *WSDL_PATHS})
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _XML: Final = (b"content-type", b"text/xml; charset=utf-8")
@@ -85,7 +84,7 @@ class MachinesApp:
                 send, 404, [_TEXT], b"Nothing is served here. The mini services are at " + ONE_FOR_ALL.encode()
             )
         elif method == "GET" and scope["query_string"].lower() == b"wsdl":
-            await _write(send, 200, [_XML], wsdl(self._address(scope)))
+            await _write(send, 200, [_XML], wsdl.wsdl(self._address(scope)))
         elif method != "POST":
             say = b"Send a SOAP 1.1 request by POST, or GET this address with ?wsdl.\n"
             await _write(send, 405, [_TEXT, (b"allow", b"POST, GET")], say)
@@ -165,7 +164,9 @@ class MachinesApp:
         if self._machines.public_url:
             return self._machines.public_url.rstrip("/")
         host = _header(dict(scope["headers"]), b"host")
-        return f"https://{host or f'{self._machines.host}:{self._machines.port}'}"
+        if host is None or not _HOST.fullmatch(host):
+            host = f"{self._machines.host}:{self._machines.port}"
+        return f"https://{host}"
 
 
 def _peer(scope: Scope) -> str:
