@@ -533,6 +533,13 @@ def test_what_the_interface_cannot_carry_is_named_and_never_leaves(change: dict[
     assert caught.value.field == named
 
 
+@pytest.mark.parametrize("operation", [VERIFY, GET])
+def test_demographics_have_no_place_in_an_answer_about_a_number(operation: Operation) -> None:
+    with pytest.raises(pds.Unrepresentable) as caught:
+        written(operation, Reply(code="SMSP-0000", patient=PATIENT, verified=True))
+    assert caught.value.field == "patient"
+
+
 def test_a_verification_needs_its_number() -> None:
     with pytest.raises(pds.Unrepresentable):
         written(VERIFY, Reply(code="SMSP-0000", verified=True))

@@ -301,6 +301,7 @@ _PARAMETERS: Final[dict[str, tuple[Callable[[PdsRequest], object], Callable[[xml
 # Responses out
 
 
+_DETAILS_ROOT: Final = MESSAGES[Operation.GET_PATIENT_DETAILS].response_root
 _ADDRESS_ORDER: Final[dict[AddressUse | None, int]] = {"H": 0, "TMP": 1, "PST": 2, None: 3}
 
 
@@ -316,6 +317,8 @@ def write_response(operation: Operation, reply: Reply, *, id: str, vocabulary: V
     """
     vocabulary.text(reply.code)
     names = MESSAGES[operation]
+    if reply.patient is not None and names.response_root != _DETAILS_ROOT:
+        raise Unrepresentable("patient", f"has no place in the answer of {operation}")
     number = reply.patient.nhs_number if reply.patient is not None else reply.nhs_number
     if number is not None and not nhs_number.is_valid(number):
         raise Unrepresentable("nhs_number", "is not ten digits with a correct check digit")
