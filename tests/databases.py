@@ -4,7 +4,6 @@ A pytest plugin. A test that takes `database` runs on both.
 """
 
 import importlib.util
-import itertools
 import os
 import pwd
 import shutil
@@ -22,7 +21,6 @@ import pytest
 from minispine.storage import Database
 
 _START_S = 20.0
-_numbers = itertools.count(1)
 
 
 class PostgresUnavailable(Exception):
@@ -134,15 +132,12 @@ def _unprivileged() -> str | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The server that all tests share; it holds a database `migrated` to copy from."""
+    """The server that all tests share."""
     try:
         server = Postgres()
     except PostgresUnavailable as reason:
         pytest.skip(str(reason))
     try:
-        server.admin("CREATE DATABASE migrated")
-        with Database.open(server.url("migrated")) as database:
-            database.migrate()
         yield server
     finally:
         server.remove()
@@ -169,10 +164,16 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgresql_url(postgres: Postgres) -> str:
-    """The address of a PostgreSQL database of the test's own, migrated."""
-    name = f"test_{next(_numbers)}"
-    postgres.admin(f"CREATE DATABASE {name} TEMPLATE migrated")
-    return postgres.url(name)
+    """The address of a migrated PostgreSQL database with nothing in it; one test has it at a time."""
+    url = postgres.url("postgres")
+    postgres.admin(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()"
+    )
+    postgres.admin("DROP SCHEMA public CASCADE")
+    postgres.admin("CREATE SCHEMA public")
+    with Database.open(url) as database:
+        database.migrate()
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

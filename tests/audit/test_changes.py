@@ -31,7 +31,6 @@ def changes(database: Database) -> list[dict[str, Any]]:
     return [e["data"] for e in events(database) if e["type"] == "client.edited"]
 
 
-@pytest.mark.requirement("SMSP-AUDIT-008", "c")
 def test_a_change_is_recorded_with_before_and_after_by_whom_and_when(database: Database, log: AuditLog) -> None:
     assert change(database, log, BODY, expected_version=0) == 1
     assert change(database, log, {"name": "New"}, expected_version=1) == 2

@@ -62,8 +62,6 @@ def traced(log: AuditLog) -> AuditLog:
     return log
 
 
-@pytest.mark.requirement("SMSP-AUDIT-004", "a", "b", "d")
-@pytest.mark.requirement("ACCESS-2", "c")
 @pytest.mark.parametrize(
     "identifier",
     [CLIENT, CLIENT.lower(), f"urn:uuid:{CLIENT}", SPINE_1, SPINE_2, f"uuid:{SPINE_2}", "TRACK-1", USER, "exchange-1"],
@@ -149,7 +147,6 @@ def test_a_reader_does_not_see_what_is_written_while_it_reads_nor_hold_it_up(dat
     assert [e["sequence"] for e in read] == [2]
 
 
-@pytest.mark.requirement("SMSP-AUDIT-011", "a")
 def test_times_across_the_end_of_summer_time_have_an_offset_and_sort_in_true_order(
     database: Database, log: AuditLog, clock: Clock
 ) -> None:

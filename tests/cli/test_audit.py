@@ -1,0 +1,148 @@
+"""`minispine audit` as a person or a script runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minispine import cli
+from minispine.audit.log import AuditLog
+from minispine.audit.reading import events
+from minispine.cli import app
+from minispine.storage import Database, Store
+from tests.audit.conftest import START, received, replied
+
+pytestmark = pytest.mark.usefixtures("written")
+NHS_NUMBER = "9434765919"
+
+
+@pytest.fixture
+def written(database: Database) -> None:
+    """Two exchanges in the log."""
+    log = AuditLog(database, system_id="SMSP-1", instance="provider", now=lambda: START)
+    for n in (1, 2):
+        log.append_now(received(f"e{n}", f"m{n}"))
+        log.append_now(replied(f"e{n}", f"m{n}"))
+    log.close_now()
+
+
+def run(capsysbinary: pytest.CaptureFixture[bytes], *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Run a command: its exit code, its JSON lines, and what it says on standard error."""
+    code = app.run(["audit", *arguments])
+    out, err = capsysbinary.readouterr()
+    return code, [json.loads(line) for line in out.splitlines()], err.decode()
+
+
+def test_events_are_printed_as_json_lines_in_order(
+    database_url: str, database: Database, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    before = list(events(database))
+    code, lines, err = run(capsysbinary, "events", "--storage", database_url)
+    assert (code, err) == (0, "")
+    assert lines == before
+    assert list(lines[0]) == list(before[0])
+
+
+def test_reading_is_recorded_before_anything_is_shown_with_what_was_typed_kept_private(
+    database_url: str, database: Database, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    _, lines, _ = run(capsysbinary, "events", "--storage", database_url, "--private", "--id", "m1", "--from", "1")
+    assert {line["exchange"] for line in lines} == {"e1"}
+    assert lines[1]["private"] == {"nhs_number": NHS_NUMBER}
+    reading = list(events(database, first=5, include_private=True))
+    assert [e["type"] for e in reading] == ["audit.read"]
+    assert reading[0]["private"] == {"identifier": "m1"}
+    assert reading[0]["system"] == "SMSP-1"
+    assert reading[0]["data"]["actor"]["uid"] == os.getuid()
+    assert reading[0]["data"] | {"actor": None} == {
+        "actor": None,
+        "command": "audit events",
+        "criteria": ["identifier"],
+        "first": 1,
+        "last": None,
+        "private_shown": True,
+    }
+
+
+def test_nothing_is_shown_when_the_reading_cannot_be_recorded(
+    database_url: str, database: Database, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with database.session(Store.AUDIT) as session:
+        session.run("DELETE FROM audit_head")
+    code, lines, err = run(capsysbinary, "events", "--storage", database_url)
+    assert (code, lines) == (3, [])
+    assert err.startswith("minispine: ")
+    assert err.count("\n") == 1
+
+
+def test_a_patient_is_searched_for_by_a_number_in_a_file(
+    database_url: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    file = tmp_path / "number"
+    file.write_text(f"{NHS_NUMBER[:3]} {NHS_NUMBER[3:6]} {NHS_NUMBER[6:]}\n")
+    code, lines, _ = run(capsysbinary, "events", "--storage", database_url, "--nhs-number-file", str(file))
+    assert code == 0
+    assert {line["exchange"] for line in lines} == {"e1", "e2"}
+    file.write_text("9434765918\n")
+    code, lines, err = run(capsysbinary, "events", "--storage", database_url, "--nhs-number-file", str(file))
+    assert (code, lines) == (2, [])
+    assert "9434765918" not in err
+
+
+def test_conditions_narrow_what_is_printed(database_url: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    _, lines, _ = run(capsysbinary, "events", "--storage", database_url, "--exchange", "e2", "--from", "4", "--to", "9")
+    assert [line["sequence"] for line in lines] == [4]
+
+
+def test_verify_says_whether_the_trail_is_intact(
+    database_url: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run(["audit", "verify", "--storage", database_url]) == 0
+    assert capsys.readouterr().out.startswith("4 records are consistent; the last one's hash is ")
+    with database.session(Store.AUDIT) as session:
+        session.run("UPDATE audit_head SET sealed_at = 0")
+    assert app.run(["audit", "verify", "--storage", database_url]) == 1
+    assert capsys.readouterr().out == "record 4 is not as it was written: head\n"
+
+
+def test_a_provider_that_serves_is_not_in_the_way(
+    database_url: str, database: Database, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    claim = database.claim_for_serving("provider")
+    code, lines, _ = run(capsysbinary, "events", "--storage", database_url, "--to", "1")
+    claim.release()
+    assert (code, len(lines)) == (0, 2)
+
+
+@pytest.mark.parametrize("command", ["events", "verify"])
+def test_a_trail_that_is_not_there_is_one_line_and_nothing_is_made(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "nowhere"
+    assert app.run(["audit", command, "--storage", f"sqlite:{folder}"]) == 3
+    assert capsys.readouterr().err == (
+        f"minispine: there is no database {folder}/audit.db; look at [storage] in the configuration\n"
+    )
+    assert not folder.exists()
+
+
+def test_whoever_reads_the_output_may_leave_early(database_url: str, database: Database) -> None:
+    log = AuditLog(database, system_id="SMSP-1", instance="provider", now=lambda: START)
+    with log.holding() as hold:
+        for n in range(2000):
+            log.append_in(hold, received(f"f{n}"))
+    log.close_now()
+    command = [sys.executable, "-c", f"import sys; from {cli.__name__} import main; sys.exit(main())"]
+    with subprocess.Popen(
+        [*command, "audit", "events", "--storage", database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["sequence"] == 1
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
