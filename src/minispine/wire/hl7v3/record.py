@@ -31,13 +31,15 @@ def inside(parent: xml.Element | None) -> Iterator[xml.Element]:
 
 def children(parent: xml.Element | None, local_name: str) -> Iterator[xml.Element]:
     """Give the children of that local name, in order; none for a parent of None."""
-    return (element for element in inside(parent) if xml.local_name(element) == local_name)
+    return iter(()) if parent is None else parent.iterchildren("{*}" + local_name)
 
 
 def child(parent: xml.Element | None, *path: str) -> xml.Element | None:
     """Follow the first child of each local name in turn; None where one is missing."""
     for local_name in path:
-        parent = next(children(parent, local_name), None)
+        if parent is None:
+            break
+        parent = next(parent.iterchildren("{*}" + local_name), None)
     return parent
 
 
