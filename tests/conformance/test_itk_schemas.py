@@ -3,6 +3,7 @@
 The seeds are messages of our own, as rich as the types allow. A mutant is a seed spoilt in one place, or in two.
 """
 
+import contextlib
 import itertools
 import random
 from functools import cache
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 from lxml import etree
 from mutants import mutants
+
+from minispine.domain.request import InvalidInput, PdsRequest
+from minispine.wire import pds
+from minispine.wire.soap import AnswerUnreadable
 
 OURS = Path(__file__).parents[2] / "src/minispine/wire/schemas"
 
@@ -263,3 +268,25 @@ def test_both_judge_every_mutant_alike(corpus: Path, name: str) -> None:
         for again, twice in itertools.islice(mutants(mutant), source.randrange(29), None, 29):
             verdict, our_verdict = theirs.validate(twice), our_own.validate(twice)
             assert verdict == our_verdict or (again, verdict, our_verdict) in DISAGREEMENTS, f"{word}; {again}"
+
+
+@pytest.mark.parametrize("name", [name for name in SEEDS if "request" in name])
+def test_every_mutant_of_a_request_is_read_or_named_invalid(name: str) -> None:
+    """Whatever the schema lets through, read_request gives a request or says what is invalid; it never raises."""
+    seed = etree.fromstring(SEEDS[name][2])
+    (operation,) = (names.operation for names in pds.MESSAGES.values() if names.request_root in seed.tag)
+    answers = [
+        pds.read_request(operation, mutant, partial_birth_dates=True)
+        for _, mutant in itertools.islice(mutants(seed), None, None, 3)
+    ]
+    assert {type(answer) for answer in answers} <= {PdsRequest, InvalidInput}
+
+
+@pytest.mark.parametrize("name", [name for name in SEEDS if "response" in name or "details" in name])
+def test_every_mutant_of_an_answer_is_read_or_unreadable(name: str) -> None:
+    """Whatever a provider sends, read_response gives a reply with a code or raises AnswerUnreadable."""
+    seed = etree.fromstring(SEEDS[name][2])
+    operation = next(names.operation for names in pds.MESSAGES.values() if names.response_root in seed.tag)
+    for _, mutant in itertools.islice(mutants(seed), None, None, 3):
+        with contextlib.suppress(AnswerUnreadable):
+            assert pds.read_response(operation, mutant).code

@@ -94,6 +94,8 @@ MISTAKES: dict[str, tuple[Callable[[etree._Element], object], Diagnostic]] = {
     "Expires before Created": (saying("//wsu:Expires", "2024-05-01T09:59:59Z"), Diagnostic.EXPIRES_FIRST),
     "no Username": (without("//wsse:Username"), Diagnostic.USERNAME_MISSING),
     "blank Username": (saying("//wsse:Username", "  "), Diagnostic.USERNAME_MISSING),
+    "Username without end": (saying("//wsse:Username", "x" * 1001), Diagnostic.HEADER_TOO_LONG),
+    "sender address without end": (setting("//itk:senderAddress", "uri", "x" * 1001), Diagnostic.HEADER_TOO_LONG),
     "no Body": (without("//s:Body"), Diagnostic.ONE_BODY),
     "two Bodies": (with_child("/s:Envelope", "<s:Body/>"), Diagnostic.ONE_BODY),
     "empty Body": (without("//itk:DistributionEnvelope"), Diagnostic.ONE_BODY_CHILD),
@@ -429,7 +431,7 @@ def test_a_fault_is_recognised_whatever_the_status() -> None:
     assert itk.read_response(soap.write_fault(fault, message_id="M", relates_to=None, error_id="E")) == fault
 
 
-@pytest.mark.parametrize("body", [b"", b"<html><body/></html>", request().replace(b"payload ", b"other ")])
+@pytest.mark.parametrize("body", [b"", b"<html><body/></html>", edited(without("//v3:verifyNHSNumberRequest-v1-0"))])
 def test_what_is_no_answer(body: bytes) -> None:
     with pytest.raises(soap.AnswerUnreadable):
         itk.read_response(body)

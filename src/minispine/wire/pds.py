@@ -551,10 +551,10 @@ def _read_practice(element: xml.Element | None) -> Practice | None:
     ods_code = _attribute(_first(element, "locationOrganization", "id"), "extension")
     if ods_code is None:
         return None
-    address = _first(element, "addr")
+    address, telephone = _first(element, "addr"), _attribute(_first(element, "telecom"), "value")
     return Practice(
         ods_code=ods_code,
         name=_text(_first(element, "locationOrganization", "name")),
         address=None if address is None else _read_address(address),
-        telephone=_attribute(_first(element, "telecom"), "value"),
+        telephone=telephone.removeprefix("tel:") if telephone is not None else None,
     )
