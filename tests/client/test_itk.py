@@ -224,6 +224,23 @@ def test_a_parameter_that_cannot_be_carried_is_the_callers_mistake(keys: Path, c
         exchange(keys, connection, answering(FOUND), family="A\x01B")
 
 
+@pytest.mark.parametrize(
+    ("operation", "missing", "parameter"),
+    [
+        (Operation.VERIFY_NHS_NUMBER, "nhs_number", "Person.NHSNumber"),
+        (Operation.GET_NHS_NUMBER, "family", "Person.Name"),
+        (Operation.GET_PATIENT_DETAILS_BY_SEARCH, "gender", "Person.Gender"),
+        (Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER, "nhs_number", "Person.NHSNumber"),
+    ],
+)
+def test_a_parameter_that_an_operation_needs_is_missed_by_name(
+    keys: Path, connection: Connection, operation: Operation, missing: str, parameter: str
+) -> None:
+    with pytest.raises(RequestInvalid, match=f"is needed by {operation}") as refused:
+        exchange(keys, connection, answering(FOUND), operation, **{missing: " "})
+    assert refused.value.field == parameter
+
+
 def test_no_answer_in_time_is_said(keys: Path, connection: Connection) -> None:
     async def never(_: Double, __: web.Request, ___: bytes) -> web.Response:
         await asyncio.Event().wait()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from minispine.cli.errors import EnvironmentFailed, Exit, Mistaken
 from minispine.cli.output import pairs
-from minispine.cli.values import OneOperation
+from minispine.cli.values import OneOperation, read_text
 from minispine.client import (
     AuditIdentity,
     Busy,
@@ -60,9 +59,9 @@ class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
     """What `minispine demo` writes about itself, as far as a caller needs it."""
 
     itk_url: str
-    client_cert: Path
-    client_key: Path
-    ca: Path
+    client_cert: str
+    client_key: str
+    ca: str
     identity: str
 
 
@@ -185,12 +184,12 @@ def _request(operation: Operation, parameters: dict[str, Any], file: Path | None
     values = {name: value for name, value in parameters.items() if value is not None}
     if file is not None:
         values = _read_parameters(file) | values
-    if "birth_date" not in values:
-        raise Mistaken("a date of birth is always needed: --birth-date YYYYMMDD")
     tidied = {
         name: " ".join(value.upper().split()) or None if isinstance(value, str) else value
         for name, value in values.items()
     }
+    if not tidied.get("birth_date"):
+        raise Mistaken("a date of birth is always needed: --birth-date YYYYMMDD")
     if isinstance(number := tidied.get("nhs_number"), str):
         tidied["nhs_number"] = number.replace(" ", "")
     if isinstance(born := tidied["birth_date"], str):
@@ -202,16 +201,16 @@ def _request(operation: Operation, parameters: dict[str, Any], file: Path | None
 
 
 def _read_parameters(file: Path) -> dict[str, Any]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    text, called = read_text(file)
     try:
         values = json.loads(text)
     except ValueError:
-        raise Mistaken(f"{file}: is not JSON") from None
+        raise Mistaken(f"{called}: is not JSON") from None
     if not isinstance(values, dict):
-        raise Mistaken(f"{file}: must be a JSON object")
+        raise Mistaken(f"{called}: must be a JSON object")
     known = set(PdsRequest.__struct_fields__) - {"operation"}
     if unknown := sorted(values.keys() - known):
-        raise Mistaken(f"{file}: {unknown[0]}: is no parameter; there are {', '.join(sorted(known))}")
+        raise Mistaken(f"{called}: {unknown[0]}: is no parameter; there are {', '.join(sorted(known))}")
     return values
 
 
@@ -225,11 +224,10 @@ def _demonstration(folder: Path) -> Demonstration:
         raise Mistaken(f"{file}: is not what minispine demo writes: {error}") from None
 
 
-def _needed(name: str, given: Path | None, demonstrated: Path | None) -> Path:
-    value = given or demonstrated
-    if value is None:
+def _needed(name: str, given: Path | None, demonstrated: str | None) -> Path:
+    if given is None and demonstrated is None:
         raise Mistaken(f"--{name} is needed (or --demo DIR)")
-    return value
+    return given or Path(demonstrated or "")
 
 
 def _identity(identity: str | None, asid: str | None) -> AuditIdentity | None:

@@ -6,7 +6,6 @@ after.
 
 import datetime
 import json
-import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from minispine.audit.events import EventType
 from minispine.cli.errors import Failed, Mistaken
 from minispine.cli.output import table
 from minispine.cli.registry import CONFIG, OpenRegistry, opened
-from minispine.cli.values import unknown
+from minispine.cli.values import read_text, unknown
 from minispine.provider.in_force import TABLE, Unusable
 from minispine.vocabulary import codes, spine_codes
 
@@ -85,12 +84,12 @@ def load(
         config: The provider's configuration, which says where the registry is.
     """
     _kind(name)
-    document = _read(file)
+    document, called = _read(file)
     with opened(config) as registry:
         before = registry.documents(TABLE).get(name)
         if before is not None and before.body == document:
             raise Failed(f"{name}: that is what is in force already, version {before.version}")
-        _change(registry, name, document, reason, file)
+        _change(registry, name, document, reason, called)
 
 
 def reset(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
@@ -108,13 +107,15 @@ def reset(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
         _change(registry, name, None, reason, None)
 
 
-def _change(registry: OpenRegistry, name: str, document: dict[str, Any] | None, reason: str, file: Path | None) -> None:
+def _change(
+    registry: OpenRegistry, name: str, document: dict[str, Any] | None, reason: str, called: str | None
+) -> None:
     try:
         version = registry.change(TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason)
     except Unusable as unusable:
         # What is wrong may be in another table, which was made for the one that is replaced.
         own = unusable.document == f"table {name}"
-        where = (file or name) if own else f"{unusable.document} does not go with it"
+        where = (called or name) if own else f"{unusable.document} does not go with it"
         raise Mistaken(f"{where}: {unusable.reason}") from None
     print(f"{name}: {'in force' if document is not None else 'as shipped again'}, version {version}")
 
@@ -125,9 +126,8 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def _read(file: Path) -> dict[str, Any]:
-    standard_input = str(file) == "-"
-    content = sys.stdin.read() if standard_input else file.read_text(encoding="utf-8")
+def _read(file: Path) -> tuple[dict[str, Any], str]:
+    content, called = read_text(file)
     try:
         document = (
             tomllib.loads(content)
@@ -135,14 +135,14 @@ def _read(file: Path) -> dict[str, Any]:
             else json.loads(content, object_pairs_hook=_without_repetition)
         )
     except tomllib.TOMLDecodeError as error:
-        raise Mistaken(f"{file}: is not TOML: {error}") from None
+        raise Mistaken(f"{called}: is not TOML: {error}") from None
     except json.JSONDecodeError as error:
-        raise Mistaken(f"{file}: is not JSON: {error.msg.lower()} in line {error.lineno}") from None
+        raise Mistaken(f"{called}: is not JSON: {error.msg.lower()} in line {error.lineno}") from None
     except _Repeated as repeated:
-        raise Mistaken(f"{file}: {repeated}: stands there twice") from None
+        raise Mistaken(f"{called}: {repeated}: stands there twice") from None
     if not isinstance(document, dict):
-        raise Mistaken(f"{file}: must be a table of keys and values")
-    return document
+        raise Mistaken(f"{called}: must be a table of keys and values")
+    return document, called
 
 
 class _Repeated(Exception):

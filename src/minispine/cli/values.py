@@ -3,7 +3,9 @@
 import datetime
 import difflib
 import ipaddress
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -18,6 +20,15 @@ def unknown(what: str, given: str, known: Iterable[str]) -> Mistaken:
     names = list(known)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return Mistaken(f"{given!r} is no {what}; {f'did you mean {near[0]}?' if near else 'there is ' + ', '.join(names)}")
+
+
+def read_text(file: Path) -> tuple[str, str]:
+    """Give what a file holds, or standard input for ``-``, and what to call it in a message."""
+    called = "standard input" if str(file) == "-" else str(file)
+    try:
+        return (sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")), called
+    except UnicodeDecodeError:
+        raise Mistaken(f"{called}: is not text in UTF-8") from None
 
 
 def read_operation(text: str) -> Operation:

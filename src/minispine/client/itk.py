@@ -233,6 +233,7 @@ class ItkClient:
         identity = identity or self._identity
         if identity is None:
             raise IdentityIncomplete("no audit identity: say who asks")
+        _check_complete(request)
         message_id, tracking_id = self._new_id(), self._new_id()
         sent_at = self._clock()
         try:
@@ -269,6 +270,14 @@ class ItkClient:
         )
 
 
+_NEEDED: Final[dict[Operation, tuple[str, ...]]] = {
+    Operation.VERIFY_NHS_NUMBER: ("Person.NHSNumber",),
+    Operation.GET_NHS_NUMBER: ("Person.Gender", "Person.Name"),
+    Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER: ("Person.NHSNumber",),
+    Operation.GET_PATIENT_DETAILS_BY_SEARCH: ("Person.Gender", "Person.Name"),
+    Operation.GET_PATIENT_DETAILS: (),
+}
+"""What a message cannot be made without, beside the date of birth."""
 _NOT_VERIFIED: Final = "DEMOG-0040"
 _ABOUT_ONE_NUMBER: Final = frozenset({Operation.VERIFY_NHS_NUMBER, Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER})
 
@@ -280,6 +289,17 @@ def _request(operation: Operation, *, birth_date: str, **given: str | LocalIdent
         for name, value in given.items()
     }
     return msgspec.convert({"operation": operation, "birth_date": birth_date.strip(), **tidied}, PdsRequest)
+
+
+def _check_complete(request: PdsRequest) -> None:
+    given = {
+        "Person.NHSNumber": request.nhs_number,
+        "Person.Gender": request.gender,
+        "Person.Name": request.family or request.given,
+    }
+    for parameter in _NEEDED[request.operation]:
+        if not given[parameter]:
+            raise RequestInvalid(parameter, f"is needed by {request.operation}")
 
 
 def _read(status: int, body: bytes, request: PdsRequest, message_id: str) -> tuple[Reply, str | None]:

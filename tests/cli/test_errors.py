@@ -1,0 +1,101 @@
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from minispine.audit.events import AuditUnavailable
+from minispine.cli import errors
+from minispine.cli.errors import EnvironmentFailed, Exit, Failed, Mistaken, explain, run
+from minispine.client.errors import ConnectionFailed, IdentityIncomplete
+from minispine.config import ConfigurationInvalid
+from minispine.keys.certificates import CertificateUnreadable
+from minispine.keys.files import KeyFileRefused
+from minispine.keys.pki import PkiRefused
+from minispine.provider.in_force import Unusable
+from minispine.storage import SchemaOutdated, StorageMisconfigured, StorageUnavailable, VersionConflict
+from minispine.vocabulary.tables import TableInvalid
+
+HERE = Path("here.toml")
+
+EXPECTED: list[tuple[Exception, Exit]] = [
+    (Failed("x"), Exit.FAILED),
+    (Mistaken("x"), Exit.MISTAKE),
+    (EnvironmentFailed("x"), Exit.ENVIRONMENT),
+    (ConfigurationInvalid(HERE, "workers", "x"), Exit.MISTAKE),
+    (KeyFileRefused(HERE, "x"), Exit.MISTAKE),
+    (CertificateUnreadable("x"), Exit.MISTAKE),
+    (PkiRefused("x"), Exit.MISTAKE),
+    (TableInvalid("RXX", "x"), Exit.MISTAKE),
+    (Unusable("table x", "x"), Exit.MISTAKE),
+    (StorageMisconfigured("x"), Exit.MISTAKE),
+    (StorageUnavailable("x"), Exit.ENVIRONMENT),
+    (SchemaOutdated("x"), Exit.ENVIRONMENT),
+    (VersionConflict("client", "ward", 3), Exit.FAILED),
+    (AuditUnavailable("x"), Exit.ENVIRONMENT),
+    (IdentityIncomplete("x"), Exit.MISTAKE),
+    (ConnectionFailed("x"), Exit.ENVIRONMENT),
+    (FileNotFoundError(2, "No such file or directory", "here.toml"), Exit.MISTAKE),
+    (RuntimeError("patient SMITH"), Exit.DEFECT),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), EXPECTED, ids=[type(error).__name__ for error, _ in EXPECTED])
+def test_each_exception_ends_a_command_with_its_code_and_one_line(
+    error: Exception, code: Exit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise error
+
+    assert run(command) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("minispine: ")
+    assert err.count("\n") == 1
+
+
+def test_every_exception_in_the_table_is_one_that_exists() -> None:
+    known = {f"{k.__module__}.{k.__qualname__}" for error, _ in EXPECTED for k in type(error).__mro__}
+    assert errors._KNOWN.keys() - known == {"cyclopts.exceptions.CycloptsError"}
+
+
+def test_an_unforeseen_exception_is_named_by_place_but_its_text_is_kept_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command() -> None:
+        errors.run.__globals__["_place"](None)  # something of ours that breaks
+
+    assert run(command) == Exit.DEFECT
+    line = capsys.readouterr().err
+    assert "AttributeError at cli/errors.py:" in line
+    assert "MINISPINE_DEBUG=1" in line
+    assert "SMITH" not in explain(RuntimeError("patient SMITH"))[1]
+
+    monkeypatch.setenv("MINISPINE_DEBUG", "1")
+    run(command)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interruption_and_a_reader_that_has_gone_are_quiet(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def unread() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert run(interrupted) == 130
+    with open("/dev/null", "w") as unread_output:
+        monkeypatch.setattr(sys, "stdout", unread_output)
+        assert run(unread) == 141
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("given", "code"), [(None, 0), ("text", 1), (3, 3)])
+def test_a_command_that_exits_by_itself_keeps_its_code(given: object, code: int) -> None:
+    assert run(lambda: sys.exit(given)) == code  # type: ignore[arg-type]
+
+
+def test_what_a_command_returns_is_its_code_and_nothing_is_success() -> None:
+    assert (run(lambda: Exit.FAILED), run(lambda: None), run(lambda: io.StringIO())) == (1, 0, 0)

@@ -1,0 +1,112 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Command, Ended
+
+ASIDS = {"RXX": "200000000999"}
+
+
+@pytest.fixture
+def load(minispine: Command, config: Path, tmp_path: Path) -> Command:
+    def run(name: str, document: object, *, suffix: str = ".json") -> Ended:
+        file = tmp_path / f"table{suffix}"
+        file.write_text(document if isinstance(document, str) else json.dumps(document))
+        return minispine("table", "load", name, file, "--reason", "a test", "--config", config)
+
+    return run
+
+
+@pytest.fixture
+def shown(minispine: Command, config: Path) -> Callable[[str], Any]:
+    return lambda name: minispine("table", "show", name, "--config", config).json()
+
+
+def test_a_loaded_table_is_in_force_and_on_the_record(
+    load: Command, shown: Callable[[str], Any], trail: Callable[[], list[dict[str, Any]]]
+) -> None:
+    assert shown("organisations") == {}
+    assert load("organisations", ASIDS).out == "organisations: in force, version 1\n"
+    assert load("organisations", 'RYY = "200000000888"', suffix=".toml").code == 0
+    assert shown("organisations") == {"RYY": "200000000888"}
+    changes = [event["data"] for event in trail() if event["type"] == "table.changed"]
+    assert [(c["before"], c["after"], c["reason"]) for c in changes] == [
+        (None, ASIDS, "a test"),
+        (ASIDS, {"RYY": "200000000888"}, "a test"),
+    ]
+
+
+def test_what_is_shown_can_be_changed_and_loaded(load: Command, shown: Callable[[str], Any]) -> None:
+    vocabulary, mapping = shown("vocabulary-pds"), shown("spine-codes")
+    vocabulary["codes"]["DEMOG-0001"] = "Nobody like that"
+    vocabulary["codes"]["DEMOG-0099"] = "A code of our own"
+    for row in mapping["event"]:
+        if row.get("system") == "pds" and row.get("code") == "1":
+            row["response"] = "DEMOG-0099"
+    assert load("spine-codes", mapping).code == 2, "the code is not in the vocabulary yet"
+    assert load("vocabulary-pds", vocabulary).code == 0
+    assert load("spine-codes", mapping).code == 0
+    assert shown("vocabulary-pds") == vocabulary
+    assert shown("spine-codes") == mapping
+
+
+def test_a_table_cannot_be_taken_from_under_another(load: Command, shown: Callable[[str], Any]) -> None:
+    vocabulary, mapping = shown("vocabulary-pds"), shown("spine-codes")
+    load("spine-codes", mapping)
+    del vocabulary["codes"]["DEMOG-0001"]
+    ended = load("vocabulary-pds", vocabulary)
+    assert ended.code == 2
+    assert "table spine-codes does not go with it" in ended.err
+    assert "DEMOG-0001" in shown("vocabulary-pds")["codes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "said"),
+    [
+        ("organisations", {"RXX": "1"}, "RXX: must have an ASID of 12 digits"),
+        ("organisations", '{"RXX": "200000000999", "RXX": "200000000888"}', "RXX: stands there twice"),
+        ("organisations", "[]", "keys and values"),
+        ("organisations", "{", "is not JSON"),
+        ("vocabulary-pds", {"version": "2"}, "service"),
+        ("spine-codes", {"version": "2", "event": []}, "table"),
+        ("organisation", ASIDS, "did you mean organisations?"),
+    ],
+)
+def test_a_table_that_does_not_hold_together_is_refused_whole(
+    load: Command, minispine: Command, config: Path, name: str, document: object, said: str
+) -> None:
+    ended = load(name, document)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert said in ended.err
+    lines = minispine("table", "list", "--config", config).out.splitlines()[1:]
+    assert all("as shipped" in line for line in lines)
+
+
+def test_a_table_comes_from_standard_input_too(
+    minispine: Command, config: Path, shown: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(ASIDS)))
+    assert minispine("table", "load", "organisations", "-", "--reason", "x", "--config", config).code == 0
+    assert shown("organisations") == ASIDS
+
+
+def test_the_list_says_what_is_in_force_since_when_and_why(load: Command, minispine: Command, config: Path) -> None:
+    load("organisations", ASIDS)
+    rows = {line.split()[0]: line for line in minispine("table", "list", "--config", config).out.splitlines()[1:]}
+    assert "a test" in rows["organisations"]
+    assert "as shipped" in rows["spine-codes"]
+
+
+def test_loading_the_same_again_and_resetting_what_is_shipped_change_nothing(
+    load: Command, minispine: Command, config: Path, shown: Callable[[str], Any]
+) -> None:
+    reset = ("table", "reset", "organisations", "--reason", "x", "--config", config)
+    assert minispine(*reset).code == 1
+    load("organisations", ASIDS)
+    assert load("organisations", ASIDS).code == 1
+    assert minispine(*reset).out == "organisations: as shipped again, version 2\n"
+    assert shown("organisations") == {}
