@@ -169,7 +169,7 @@ class Scene:
 
     def exchanges(self) -> Exchanges:
         return Exchanges(
-            limits=self.limits,
+            limits=lambda: self.limits,
             system_id="test-system",
             in_force=self.in_force,
             refresh=self._refresh,

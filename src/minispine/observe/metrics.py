@@ -5,6 +5,7 @@ starts), which is prometheus-client's own way of summing.
 """
 
 import os
+from functools import cache
 from typing import Final
 
 from prometheus_client import (
@@ -42,9 +43,23 @@ BREAKER_OPEN: Final = Gauge(
 CERTIFICATE_DAYS: Final = Gauge(
     "minispine_certificate_days_left", "Days until a certificate expires", ("use",), multiprocess_mode="livemin"
 )
+CLIENT_CERTIFICATE_DAYS: Final = Gauge(
+    "minispine_client_certificate_days_left",
+    "Days until the certificate expires by which a client last came",
+    ("client",),
+    multiprocess_mode="livemin",
+)
 REGISTRY_VERSION: Final = Gauge(
     "minispine_registry_version", "The version of the registry in force", multiprocess_mode="livemin"
 )
+
+
+stage_seconds: Final = cache(STAGE_SECONDS.labels)
+exchanges: Final = cache(EXCHANGES.labels)
+exchange_seconds: Final = cache(EXCHANGE_SECONDS.labels)
+spine_calls: Final = cache(SPINE_CALLS.labels)
+client_certificate_days: Final = cache(CLIENT_CERTIFICATE_DAYS.labels)
+"""The same with their labels looked up once: these are counted for every request."""
 
 
 def exposition() -> tuple[bytes, str]:

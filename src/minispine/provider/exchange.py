@@ -104,14 +104,14 @@ def _denied(reason: str) -> _Refusal:
 class Exchanges:
     """Serves requests, given everything that a request meets on its way.
 
-    `in_force` gives the registry's version in force now. `new_id` gives a fresh upper-case UUID. `now` is UTC
+    `limits` and `in_force` give what is in force now. `new_id` gives a fresh upper-case UUID. `now` is UTC
     microseconds.
     """
 
     def __init__(
         self,
         *,
-        limits: Limits,
+        limits: Callable[[], Limits],
         system_id: str,
         in_force: Callable[[], InForce],
         refresh: Callable[[], Awaitable[None]],
@@ -152,8 +152,8 @@ class Exchanges:
             answer = self.store_down()
         except Exception as defect:
             answer = await self._defect(defect, call, request, trail)
-        metrics.EXCHANGES.labels(operation, answer.label).inc()
-        metrics.EXCHANGE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+        metrics.exchanges(operation, answer.label).inc()
+        metrics.exchange_seconds(operation).observe(time.perf_counter() - began)
         return answer
 
     async def _serve(self, call: Call, request: itk.ItkRequest, trail: Trail) -> Answer:
@@ -162,7 +162,7 @@ class Exchanges:
         deadline_s = loop.time() + self._time_left_s(call, request)
         sender = self._permit(call.client.registration, request, trail)
         asked_for = self._understand(call.client.registration, request, trail)
-        search_after_number = self._limits.not_verified_falls_back_to_search
+        search_after_number = self._limits().not_verified_falls_back_to_search
         questions = service.questions(asked_for, search_after_number=search_after_number)
         question = next(questions)
         if refusal := self._spine.refusal(question):
@@ -211,6 +211,7 @@ class Exchanges:
             client=call.client.registration.name,
             peer=call.peer,
             path=call.path,
+            lane=call.client.registration.lane,
             arrived_at=call.arrived_at,
             body=call.body,
             now=self._now,
@@ -222,8 +223,8 @@ class Exchanges:
         """Bytes to an envelope, or a fault (SMSP-ERR-001)."""
         compatibility = call.client.registration.compatibility
         policy = itk.EnvelopePolicy(
-            clock_skew_s=self._limits.clock_skew_s,
-            require_security=self._limits.require_security and not compatibility.security_optional,
+            clock_skew_s=self._limits().clock_skew_s,
+            require_security=self._limits().require_security and not compatibility.security_optional,
             lenient_ids=compatibility.lenient_ids,
         )
         try:
@@ -245,6 +246,7 @@ class Exchanges:
             service=request.service,
             tracking_id=request.tracking_id,
             audit_identity=request.audit_identity,
+            said={"username": request.username, "sender_address": request.sender_address},
         )
         return request
 
@@ -276,7 +278,7 @@ class Exchanges:
     def _understand(self, registration: Registration, request: itk.ItkRequest, trail: Trail) -> PdsRequest:
         """The payload to a question's parameters, or SMSP-0001 (SMSP-VAL-001..003)."""
         read = pds.read_request(
-            request.operation, request.payload, partial_birth_dates=self._limits.partial_birth_dates
+            request.operation, request.payload, partial_birth_dates=self._limits().partial_birth_dates
         )
         if isinstance(read, InvalidInput):
             raise _Refusal("input", event=INVALID_INPUT, said={"field": read.field, "rule": read.reason})
@@ -287,7 +289,7 @@ class Exchanges:
         """The registration's time-out, never beyond the message's own validity and the permitted skew."""
         timeout_s = call.client.registration.timeout_s
         if request.expires is not None:
-            valid_s = (request.expires - _datetime(call.arrived_at)).total_seconds() + self._limits.clock_skew_s
+            valid_s = (request.expires - _datetime(call.arrived_at)).total_seconds() + self._limits().clock_skew_s
             timeout_s = min(timeout_s, valid_s)
         return timeout_s - (self._now() - call.arrived_at) / 1_000_000
 
@@ -295,7 +297,7 @@ class Exchanges:
 
     def _reserve(self, operation: Operation) -> list[tuple[MessageIds, ...]]:
         """Draw ids for every message that the operation may send, retries included."""
-        most = service.most_questions(operation, search_after_number=self._limits.not_verified_falls_back_to_search)
+        most = service.most_questions(operation, search_after_number=self._limits().not_verified_falls_back_to_search)
         return [
             tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
             for _ in range(most)
@@ -323,7 +325,7 @@ class Exchanges:
                 asked = await self._spine.ask(question, sender=sender, ids=several, timeout_s=left_s)
                 trail.attempted(asked.attempts, sender)
                 for attempt in asked.attempts:
-                    metrics.SPINE_CALLS.labels(attempt.interaction, kind_of(attempt.outcome)).inc()
+                    metrics.spine_calls(attempt.interaction, kind_of(attempt.outcome)).inc()
                 outcome = asked.outcome
             try:
                 question = questions.send(outcome)
@@ -456,7 +458,7 @@ class Exchanges:
             answer = await self._refuse(_Refusal(reason, fault=fault), call, None, trail)
         except AuditUnavailable:
             answer = self.store_down()
-        metrics.EXCHANGES.labels("unknown", answer.label).inc()
+        metrics.exchanges("unknown", answer.label).inc()
         return answer
 
     async def deny(self, call: Call, reason: str) -> Answer:
@@ -542,7 +544,7 @@ class _Stages:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        metrics.STAGE_SECONDS.labels(stage).inc(now - self._since)
+        metrics.stage_seconds(stage).inc(now - self._since)
         self._since = now
 
 

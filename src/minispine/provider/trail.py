@@ -23,7 +23,16 @@ class Trail:
     """Gathers the events of one exchange, in order."""
 
     def __init__(
-        self, *, exchange: str, client: str, peer: str, path: str, arrived_at: int, body: bytes, now: Callable[[], int]
+        self,
+        *,
+        exchange: str,
+        client: str,
+        peer: str,
+        path: str,
+        lane: str,
+        arrived_at: int,
+        body: bytes,
+        now: Callable[[], int],
     ) -> None:
         self.exchange = exchange
         self.client = client
@@ -32,7 +41,7 @@ class Trail:
         self._events: list[Event] = []
         self._bodies: list[Body] = [Body("request", body)] if body else []
         self._arrived_at = arrived_at
-        self._received: dict[str, Any] = {"peer": peer, "path": path}
+        self._received: dict[str, Any] = {"peer": peer, "path": path, "lane": lane}
         self._asked_for: dict[str, Any] = {}
         self._opened = False
         self._messages = 0
@@ -45,8 +54,13 @@ class Trail:
         service: str | None,
         tracking_id: str | None,
         audit_identity: Iterable[AuditId] | None,
+        said: dict[str, str | None] | None = None,
     ) -> None:
-        """Remember what the envelope says, as far as it could be read (SMSP-AUDIT-004)."""
+        """Remember what the envelope says, as far as it could be read (SMSP-AUDIT-004).
+
+        `said` is free text of the caller, which authorises nothing: it is kept, but nobody knows what may be in it.
+        """
+        self._asked_for |= {name: text for name, text in (said or {}).items() if text}
         self.client_message_id = message_id
         self._received |= {
             "message_id": message_id,
@@ -70,7 +84,7 @@ class Trail:
 
     def asked_for(self, request: PdsRequest) -> None:
         """Remember the criteria: they are about a patient, so they go into the private part."""
-        self._asked_for = {k: v for k, v in msgspec.to_builtins(request).items() if v is not None}
+        self._asked_for |= {k: v for k, v in msgspec.to_builtins(request).items() if v is not None}
 
     def asking(self, question: Question, interaction: str, ids: MessageIds, sender: Sender) -> None:
         """Note the ids of the message that is about to leave."""

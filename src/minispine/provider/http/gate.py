@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from minispine.keys.certificates import CertificateFacts, CertificateUnreadable, RevocationLists, describe
+from minispine.observe import metrics
 from minispine.provider.clients import CertificateNames
 from minispine.provider.http.protocol import Connection
 from minispine.provider.in_force import Client, InForce
@@ -80,7 +81,10 @@ class Gate:
             return Stranger(peer, "certificate-revoked")
         names = CertificateNames(certificate.subject, certificate.issuer, certificate.fingerprint)
         client = in_force.client_by_certificate(names, now)
-        return Caller(peer, client) if client else Stranger(peer, "certificate-unknown")
+        if client is None:
+            return Stranger(peer, "certificate-unknown")
+        metrics.client_certificate_days(client.registration.name).set(certificate.days_left(now))
+        return Caller(peer, client)
 
     def _is_proxy(self, peer: str) -> bool:
         try:

@@ -51,6 +51,9 @@ EXIT_CONFIGURATION: Final = 78
 
 FILES_POLL_S: Final = 5.0
 
+CHANGEABLE: Final = frozenset({"exchange", "log_level", "drain_s"})
+"""The settings that are taken without a restart, beside the content of certificate and revocation files."""
+
 
 def now_us() -> int:
     """UTC microseconds since 1970."""
@@ -113,7 +116,7 @@ class Worker:
             log(LogEvent.ORPHANS_CLOSED, count=closed)
         await self._audit.append(_lifecycle(EventType.WORKER_STARTED, worker=self._number, pid=os.getpid()))
         exchanges = Exchanges(
-            limits=settings.exchange,
+            limits=lambda: self._settings.exchange,
             system_id=settings.system_id,
             in_force=lambda: self._view.current,
             refresh=self._view.refresh,
@@ -165,6 +168,7 @@ class Worker:
         watchers = [asyncio.create_task(task) for task in self._watchers()]
         for server in servers:
             server.begin()
+        self._measure_certificates()
         log(LogEvent.WORKER_READY, worker=self._number, pid=os.getpid())
         await self._draining.wait()
         log(LogEvent.PROVIDER_STOPPING, drain_s=self._settings.drain_s)
@@ -236,15 +240,19 @@ class Worker:
         self._tls.in_force = context
         self._gate.revoked = revoked
         configure(fresh.log_level)
-        changed = _changed(self._settings, fresh)
-        self._settings = msgspec.structs.replace(
-            self._settings, machines=machines, log_level=fresh.log_level, drain_s=fresh.drain_s
-        )
+        changed = [name for name in fresh.__struct_fields__ if getattr(fresh, name) != getattr(self._settings, name)]
+        taken = {name: getattr(fresh, name) for name in changed if name in CHANGEABLE}
+        self._settings = msgspec.structs.replace(self._settings, **taken)
         self._measure_certificates()
         log(LogEvent.RELOADED, worker=self._number)
         with contextlib.suppress(AuditUnavailable):
             await self._audit.append(
-                _lifecycle(EventType.CERTIFICATES_READ, worker=self._number, changed_settings=changed)
+                _lifecycle(
+                    EventType.CERTIFICATES_READ,
+                    worker=self._number,
+                    taken=sorted(taken),
+                    need_a_restart=sorted(set(changed) - set(taken)),
+                )
             )
 
     # ── readiness ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,12 +307,6 @@ def _certificates(settings: Settings) -> dict[str, Path]:
 def _spine_files(settings: Settings) -> tuple[Path, ...]:
     pds = settings.spine.pds
     return (pds.certificate, pds.key, pds.ca, *pds.crl)
-
-
-def _changed(before: Settings, after: Settings) -> list[str]:
-    """Name the settings that a re-read found changed and that were taken."""
-    names = [name for name in ("log_level", "drain_s") if getattr(before, name) != getattr(after, name)]
-    return names + (["machines"] if before.machines != after.machines else [])
 
 
 def _lifecycle(event: EventType, **said: Any) -> Entry:
