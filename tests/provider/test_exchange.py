@@ -519,3 +519,24 @@ def test_a_defect_is_fault_2200_with_a_reference_and_none_of_its_words(
     assert fault.diagnostic.startswith("reference ")
     assert scene.log.entries[-1].closes
     assert "exchange.py" in capsys.readouterr().out
+
+
+MANDATORY = {
+    VERIFY: ("Person.DateOfBirth", "Person.NHSNumber"),
+    FIND: ("Person.DateOfBirth", "Person.Gender", "Person.Name"),
+    BY_NHS_NUMBER: ("Person.DateOfBirth", "Person.NHSNumber"),
+    BY_SEARCH: ("Person.DateOfBirth", "Person.Gender", "Person.Name"),
+    DETAILS: ("Person.DateOfBirth", "Person.NHSNumber"),
+}
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "e")
+@pytest.mark.parametrize(("operation", "field"), [(o, f) for o, fields in MANDATORY.items() for f in fields])
+def test_a_missing_mandatory_field_is_found_here_and_never_asked_of_spine(
+    scene: Scene, operation: Operation, field: str
+) -> None:
+    whole = scene.message(operation, **PARAMETERS[operation])
+    body = re.sub(rb"<(\w+:)?%b>.*</(\w+:)?%b>" % (field.encode(), field.encode()), b"", whole, flags=re.DOTALL)
+    assert body != whole
+    assert read(scene.serve(body), operation).code == "SMSP-0001"
+    refused(scene, "input")
