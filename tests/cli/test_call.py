@@ -24,7 +24,7 @@ PATIENT = Patient(
     gender="1",
     birth_date="20090310",
     addresses=(Address(use="H", lines=("", "10 MOLE VALLEY PLACE", "", "ASHTEAD", "SURREY"), postcode="KT21 2PN"),),
-    telecoms=(Telecom(use="MC", value="tel:07700900123"),),
+    telecoms=(Telecom(use="MC", value="tel:07700900123"), Telecom(use="H", value="mailto:l@example.org")),
     practice=Practice(ods_code="H81109", name="CAPELFIELD SURGERY", telephone="tel:01372462501"),
 )
 FAULT = write_fault(
@@ -86,6 +86,7 @@ def test_a_question_and_its_answer_are_printed_to_be_read(call: Callable[..., tu
         "gender male",
         "address 10 MOLE VALLEY PLACE, ASHTEAD, SURREY, KT21 2PN",
         "mobile 07700900123",
+        "e-mail l@example.org",
         "GP practice H81109, CAPELFIELD SURGERY",
     ):
         assert part in words

@@ -293,7 +293,9 @@ def _details(patient: Patient) -> list[tuple[str, str]]:
     rows.append(("gender", _GENDERS.get(patient.gender, patient.gender) if patient.gender else None))
     rows += [("born", patient.birth_date), ("died", patient.death_date)]
     rows += [(_ADDRESSES[address.use or "H"], _one_line(address)) for address in patient.addresses]
-    rows += [(_TELECOMS[telecom.use], telecom.value.partition(":")[2]) for telecom in patient.telecoms]
+    for telecom in patient.telecoms:
+        scheme, _, value = telecom.value.partition(":")
+        rows.append(("e-mail" if scheme == "mailto" else _TELECOMS[telecom.use], value))
     if practice := patient.practice:
         rows.append(("GP practice", ", ".join(part for part in (practice.ods_code, practice.name) if part)))
         rows.append(("", _one_line(practice.address) if practice.address else None))
