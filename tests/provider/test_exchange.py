@@ -72,6 +72,9 @@ def test_two_records_and_the_ids_before_anything_is_asked(scene: Scene) -> None:
     assert closing.closes
     assert opening.exchange == closing.exchange
     assert {entry.client_message_id for entry in scene.log.entries} == {"B0000000-AAAA-4AAA-8AAA-AAAAAAAAAAAA"}
+    for entry in scene.log.entries:
+        (identity,) = [event.data["audit_identity"] for event in entry.events if "audit_identity" in event.data]
+        assert identity == [{"type": "2.16.840.1.113883.2.1.3.2.4.18.27", "uri": "urn:nhs-uk:identity:ods:RXX:jsmith"}]
     assert [body.name for body in opening.bodies] == ["request"]
     assert [body.name for body in closing.bodies] == [
         *("spine-request-1", "spine-answer-1", "spine-request-2", "spine-answer-2", "reply")

@@ -43,6 +43,8 @@ class Trail:
         self._arrived_at = arrived_at
         self._received: dict[str, Any] = {"peer": peer, "path": path, "lane": lane}
         self._asked_for: dict[str, Any] = {}
+        self._audit_identity: list[dict[str, str]] = []
+        """Stands in both records, so that each says by itself who asked (SMSP-AUDIT-004 c)."""
         self._opened = False
         self._messages = 0
 
@@ -60,6 +62,7 @@ class Trail:
 
         `said` is free text of the caller, which authorises nothing: it is kept, but nobody knows what may be in it.
         """
+        self._audit_identity = [{"type": each.type, "uri": each.uri} for each in audit_identity or ()]
         self._asked_for |= {name: text for name, text in (said or {}).items() if text}
         self.client_message_id = message_id
         self._received |= {
@@ -67,7 +70,7 @@ class Trail:
             "operation": operation,
             "service": service,
             "tracking_id": tracking_id,
-            "audit_identity": [{"type": audit_id.type, "uri": audit_id.uri} for audit_id in audit_identity or ()],
+            "audit_identity": self._audit_identity,
         }
 
     def identified(self, identified: Identified, asid: str | None) -> None:
@@ -146,13 +149,14 @@ class Trail:
 
     def abandoned(self) -> None:
         """Note that the client had gone before anything was asked."""
-        self._add(EventType.EXCHANGE_ABANDONED, {})
+        self._add(EventType.EXCHANGE_ABANDONED, {"audit_identity": self._audit_identity})
 
     def replied(self, body: bytes, *, nhs_number: str | None = None, source: Source, **said: Any) -> None:
         """Note the answer: response code or fault, cause, source (SMSP-AUDIT-006), ids, versions of the tables."""
         self._add(
             EventType.EXCHANGE_REPLIED,
-            {"source": source, **{k: v for k, v in said.items() if v is not None}},
+            {"source": source, "audit_identity": self._audit_identity}
+            | {k: v for k, v in said.items() if v is not None},
             {"nhs_number": nhs_number} if nhs_number else {},
         )
         self._bodies.append(Body("reply", body))
