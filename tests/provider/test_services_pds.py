@@ -61,6 +61,12 @@ def test_the_last_outcome_decides(operation: Operation) -> None:
     assert transcript(operation, [FOUND, gone], **WITH_NAME) == ([TRACE, RETRIEVAL], gone)
 
 
+@pytest.mark.parametrize("number", [None, "9449310468"])
+def test_a_traced_number_that_cannot_be_right_is_not_retrieved(number: str | None) -> None:
+    traced = Found(event="found", record=SpineRecord(nhs_number=number))
+    assert transcript(Operation.GET_PATIENT_DETAILS_BY_SEARCH, [traced], **WITH_NAME) == ([TRACE], traced)
+
+
 @pytest.mark.parametrize("operation", list(Operation))
 def test_no_operation_asks_more_than_it_declares(operation: Operation) -> None:
     told: list[Outcome] = [FOUND] * pds.most_questions(operation)

@@ -8,6 +8,7 @@ by a search only where that is configured (D23).
 from collections.abc import Callable, Generator
 from typing import Final
 
+from minispine.domain import nhs_number
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, NoMatch, NotVerified, Outcome, Superseded
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
@@ -55,11 +56,14 @@ def _details_by_number(request: PdsRequest) -> Questions:
 
 
 def _details_by_search(request: PdsRequest) -> Questions:
-    """Trace, then retrieve the one person found."""
+    """Trace, then retrieve the one person found; a number that cannot be right is not asked about (SMSP-VAL-002)."""
     traced = yield _trace(request)
-    if not isinstance(traced, Found) or traced.record.nhs_number is None:
+    if not isinstance(traced, Found):
         return traced
-    return (yield Retrieval(nhs_number=traced.record.nhs_number))
+    number = traced.record.nhs_number
+    if number is None or not nhs_number.is_valid(number):
+        return traced
+    return (yield Retrieval(nhs_number=number))
 
 
 def _details(request: PdsRequest) -> Questions:
