@@ -13,6 +13,8 @@ from minispine.keys.certificates import CertificateUnreadable
 from minispine.keys.files import KeyFileRefused
 from minispine.keys.pki import PkiRefused
 from minispine.provider.in_force import Unusable
+from minispine.spine.http import EndpointInvalid
+from minispine.spine.ods import OrganisationsInvalid
 from minispine.storage import SchemaOutdated, StorageMisconfigured, StorageUnavailable, VersionConflict
 from minispine.vocabulary.tables import TableInvalid
 
@@ -28,6 +30,8 @@ EXPECTED: list[tuple[Exception, Exit]] = [
     (PkiRefused("x"), Exit.MISTAKE),
     (TableInvalid("RXX", "x"), Exit.MISTAKE),
     (Unusable("table x", "x"), Exit.MISTAKE),
+    (EndpointInvalid("key", "x"), Exit.MISTAKE),
+    (OrganisationsInvalid(HERE, 3, "x"), Exit.MISTAKE),
     (StorageMisconfigured("x"), Exit.MISTAKE),
     (StorageUnavailable("x"), Exit.ENVIRONMENT),
     (SchemaOutdated("x"), Exit.ENVIRONMENT),

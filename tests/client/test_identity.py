@@ -27,7 +27,6 @@ def test_an_automated_function_and_an_asid_have_their_own_forms() -> None:
 
 
 @pytest.mark.requirement("MSCA-AUD-04", "d", "e")
-@pytest.mark.requirement("SMSP-AUDIT-002", "j")
 def test_a_smartcard_gives_both_ids_and_the_role_when_there_is_one() -> None:
     both = (AuditId(oids.ROLE_PROFILE, "100102238986"), AuditId(oids.USER_ID, "687227875014"))
     assert Smartcard("100102238986", "687227875014").audit_ids() == both

@@ -18,6 +18,7 @@ from minispine.client import (
     Smartcard,
     TimedOut,
 )
+from minispine.domain.identity import AuditId
 from minispine.domain.operations import Operation
 from minispine.domain.patient import Name, Patient
 from minispine.domain.request import LocalIdentifier, Reply
@@ -55,7 +56,8 @@ def exchange(
     return run(work())
 
 
-@pytest.mark.requirement("MSCA-AUD-04", "a", "g")
+@pytest.mark.requirement("MSCA-AUD-04", "a", "b", "g")
+@pytest.mark.requirement("SMSP-AUDIT-002", "a")
 @pytest.mark.parametrize("operation", list(Operation))
 def test_every_operation_carries_the_audit_identity_in_the_itk_header_and_nowhere_else(
     keys: Path, connection: Connection, operation: Operation
@@ -64,7 +66,7 @@ def test_every_operation_carries_the_audit_identity_in_the_itk_header_and_nowher
     ((request, body),) = double.requests
     asked = double.read(body)
     assert asked.operation is operation
-    assert asked.audit_identity == USER.audit_ids()
+    assert asked.audit_identity == (AuditId(oids.LOCAL_IDENTITY, "urn:nhs-uk:identity:ods:RXX:jsmith"),)
     assert request.headers["SOAPAction"] == f'"{pds.MESSAGES[operation].service}"'
     (identity,) = (e for e in xml.parse(body).iter() if xml.local_name(e) == "auditIdentity")
     parent = identity.getparent()

@@ -11,6 +11,7 @@ import msgspec
 
 from minispine.config import Problem, Settings, check
 from minispine.keys.checking import Finding, check_authorities, check_lists, check_pair, check_password
+from minispine.spine.ods.practice_file import OrganisationsInvalid, read_practices
 
 
 def problems(settings: Settings, *, now: datetime.datetime) -> list[Problem]:
@@ -49,6 +50,9 @@ def _told(section: str, settings: msgspec.Struct, findings: Iterable[Finding]) -
 
 
 def _organisations(file: Path | None) -> list[Problem]:
-    if file is None or file.is_file():
-        return []
-    return [Problem(key="organisations.file", reason=f"{file}: there is no such file")]
+    try:
+        if file is not None:
+            read_practices(file)
+    except OrganisationsInvalid as invalid:
+        return [Problem(key="organisations.file", reason=str(invalid))]
+    return []

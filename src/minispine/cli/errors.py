@@ -58,6 +58,8 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.keys.pki.PkiRefused": (Exit.MISTAKE, ""),
     "minispine.vocabulary.tables.TableInvalid": (Exit.MISTAKE, ""),
     "minispine.provider.in_force.Unusable": (Exit.MISTAKE, ""),
+    "minispine.spine.http.EndpointInvalid": (Exit.MISTAKE, ""),
+    "minispine.spine.ods.practice_file.OrganisationsInvalid": (Exit.MISTAKE, ""),
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
     "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "starting the provider does it"),
