@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.databases"]
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("MINISPINE_SHARED", ROOT.parent / "shared"))
 

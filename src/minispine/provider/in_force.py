@@ -14,7 +14,7 @@ from minispine.provider.clients import CertificateNames, Registration, accepts
 from minispine.storage import Snapshot
 from minispine.vocabulary.asids import Asids, load_asids
 from minispine.vocabulary.codes import Vocabulary, load_vocabulary, shipped_vocabulary
-from minispine.vocabulary.spine_codes import SpineCodes, load_spine_codes, shipped_spine_codes
+from minispine.vocabulary.spine_codes import SpineCodes, load_spine_codes, shipped_document
 from minispine.vocabulary.tables import TableInvalid
 
 T = TypeVar("T")
@@ -70,7 +70,11 @@ def read(snapshot: Snapshot) -> InForce:
     tables = {key: document.body for key, document in snapshot.documents.get(TABLE, {}).items()}
     vocabulary = _table(tables, "vocabulary-pds", load_vocabulary, lambda: shipped_vocabulary("pds"))
     spine_codes = _table(
-        tables, "spine-codes", lambda body: load_spine_codes(body, vocabulary.texts), shipped_spine_codes
+        tables,
+        "spine-codes",
+        lambda body: load_spine_codes(body, vocabulary.texts),
+        # Also what ships must fit a vocabulary that an operator loaded.
+        lambda: load_spine_codes(shipped_document(), vocabulary.texts),
     )
     asids = _table(tables, "organisations", load_asids, lambda: load_asids({}))
     clients: dict[str, Client] = {}
@@ -90,10 +94,8 @@ def read(snapshot: Snapshot) -> InForce:
 
 
 def _table(tables: Mapping[str, Any], key: str, load: Callable[[Any], T], shipped: Callable[[], T]) -> T:
-    if key not in tables:
-        return shipped()
     try:
-        return load(tables[key])
+        return load(tables[key]) if key in tables else shipped()
     except TableInvalid as error:
         raise Unusable(f"table {key}", str(error)) from None
 
