@@ -4,11 +4,13 @@ import pytest
 
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, Invalidated, NoMatch, NotVerified, Outcome, Superseded
-from minispine.domain.patient import SpineRecord
+from minispine.domain.patient import SpineAddress, SpineName, SpineRecord
+from minispine.domain.presentation import Presented, present
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
 from minispine.domain.request import PdsRequest
 from minispine.provider.services import pds
 
+BY_SEARCH = Operation.GET_PATIENT_DETAILS_BY_SEARCH
 NUMBER = "9449310467"
 FOUND = Found(event="found", record=SpineRecord(nhs_number=NUMBER))
 WITH_NUMBER = {"nhs_number": NUMBER, "birth_date": "20090310"}
@@ -59,6 +61,26 @@ def test_a_failed_number_is_never_followed_by_a_search() -> None:
 def test_the_last_outcome_decides(operation: Operation) -> None:
     gone = Invalidated(event="pds.22")
     assert transcript(operation, [FOUND, gone], **WITH_NAME) == ([TRACE, RETRIEVAL], gone)
+
+
+def test_who_a_sensitive_person_is_comes_from_the_first_answer_because_pds_empties_the_second() -> None:
+    name, address = SpineName(use="L", family="LANGAN"), SpineAddress(use="H", postcode="KT21 2PN")
+    known = Found(event="found", record=SpineRecord(nhs_number=NUMBER, names=(name,), addresses=(address,)))
+    emptied = Found(event="found", record=SpineRecord(nhs_number=NUMBER, confidentiality="S"))
+    for operation, parameters in ((Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER, WITH_NUMBER), (BY_SEARCH, WITH_NAME)):
+        _, decided = transcript(operation, [known, emptied], **parameters)
+        assert isinstance(decided, Found)
+        assert decided.record.names == (name,)
+        shown = present(decided.record, today="20240501", asked_number=None)
+        assert isinstance(shown, Presented)
+        assert shown.patient.addresses == ()
+
+
+def test_a_whole_record_is_shown_as_it_was_retrieved() -> None:
+    known = Found(event="found", record=SpineRecord(nhs_number=NUMBER, names=(SpineName(use="L", family="FORMER"),)))
+    whole = Found(event="found", record=SpineRecord(nhs_number=NUMBER, names=(SpineName(use="L", family="LANGAN"),)))
+    for retrieved in (whole, FOUND):
+        assert transcript(BY_SEARCH, [known, retrieved], **WITH_NAME)[1] is retrieved
 
 
 @pytest.mark.parametrize("number", [None, "9449310468"])

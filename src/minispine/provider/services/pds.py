@@ -8,6 +8,8 @@ by a search only where that is configured (D23).
 from collections.abc import Callable, Generator
 from typing import Final
 
+from msgspec import structs
+
 from minispine.domain import nhs_number
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, NoMatch, NotVerified, Outcome, Superseded
@@ -52,7 +54,7 @@ def _details_by_number(request: PdsRequest) -> Questions:
     if not isinstance(checked, Found):
         return checked
     assert request.nhs_number is not None
-    return (yield Retrieval(nhs_number=request.nhs_number))
+    return (yield from _retrieve(request.nhs_number, checked))
 
 
 def _details_by_search(request: PdsRequest) -> Questions:
@@ -63,7 +65,24 @@ def _details_by_search(request: PdsRequest) -> Questions:
     number = traced.record.nhs_number
     if number is None or not nhs_number.is_valid(number):
         return traced
-    return (yield Retrieval(nhs_number=number))
+    return (yield from _retrieve(number, traced))
+
+
+def _retrieve(number: str, known: Found) -> Questions:
+    """Retrieve a number that is proved; `known` is the answer that proved it.
+
+    PDS retrieves a sensitive record empty. Who the person is, as D8 has it answered, is then what the first answer
+    said; nothing in it that locates the person gets out, because the record stays marked as limited.
+    """
+    retrieved = yield Retrieval(nhs_number=number)
+    if not isinstance(retrieved, Found):
+        return retrieved
+    record = retrieved.record
+    emptied = (record.limited or record.confidentiality is not None) and not record.names
+    if not emptied:
+        return retrieved
+    person = structs.replace(known.record, confidentiality=record.confidentiality, limited=True)
+    return structs.replace(retrieved, record=person)
 
 
 def _details(request: PdsRequest) -> Questions:
