@@ -1,0 +1,1 @@
+"""Journeys: the whole product as processes over real sockets, from the chair of each person who meets it."""
