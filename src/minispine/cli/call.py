@@ -155,7 +155,7 @@ def call(
     elif json_:
         print(json.dumps(_plain(answer), indent=1, ensure_ascii=False))
     else:
-        _print(request, answer)
+        show(request, answer)
     return Exit.DONE if answer.code == "SMSP-0000" else Exit.FAILED
 
 
@@ -249,7 +249,8 @@ def _plain(answer: Verification | FoundNumber | FoundPatient) -> dict[str, Any]:
     }
 
 
-def _print(request: PdsRequest, answer: Verification | FoundNumber | FoundPatient) -> None:
+def show(request: PdsRequest, answer: Verification | FoundNumber | FoundPatient) -> None:
+    """Print a question and its answer for people."""
     print(f"{request.operation}\n")
     pairs([(_words(name), value) for name, value in _asked(request)])
     print()

@@ -17,18 +17,21 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
+from minispine.cli.call import show
 from minispine.cli.errors import EnvironmentFailed, Failed
 from minispine.client import Connection, ItkClient, Sender, parse_identity
+from minispine.domain.operations import Operation
 from minispine.domain.request import PdsRequest
 from minispine.keys import pki
+from minispine.wire import itk, pds, soap
 
 ORGANISATION: Final = "RXX"
 ASID: Final = "200000000999"
@@ -245,10 +248,11 @@ class _Stage:
         identity = parse_identity(IDENTITY)
         async with ItkClient(self.itk_url, connection=connection, sender=sender, identity=identity) as client:
             for operation, parameters in asked:
-                answer = await client.ask(msgspec.convert({"operation": operation, **parameters}, PdsRequest))
+                request = msgspec.convert({"operation": operation, **parameters}, PdsRequest)
+                answer = await client.ask(request)
                 good = good and answer.code == "SMSP-0000"
-                said = msgspec.to_builtins(msgspec.structs.replace(answer, exchange=None))
-                self._show(operation, parameters, said)
+                self.console.rule(style="dim")
+                show(request, answer)
         return good
 
     def _somebody(self) -> dict[str, str]:
@@ -262,13 +266,6 @@ class _Stage:
             "gender": person["gender"],
             "postcode": person["postcode"],
         }
-
-    def _show(self, operation: str, parameters: dict[str, str], reply: dict[str, Any]) -> None:
-        grid = Table.grid(padding=(0, 2))
-        grid.add_row("[bold]asked[/]", "  ".join(f"{k}={v}" for k, v in parameters.items()))
-        grid.add_row("[bold]answered[/]", _readable(reply))
-        self.console.print(f"\n[bold cyan]{operation}[/]")
-        self.console.print(grid)
 
     # ── staying up ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -301,21 +298,48 @@ class _Stage:
     def say_how_to_call(self) -> None:
         """Print lines to copy."""
         self.describe()
+        person = self._somebody()
+        sample = self._write_sample(person)
         issued = self.folder / "pki" / "issued"
         minispine = " ".join(_minispine())
-        person = self._somebody()
+        self.console.rule(style="dim")
         self.console.print(
-            f"\n[bold]It stays up until you press Ctrl-C.[/] Everything is in {self.folder}\n\n"
+            f"It stays up until you press Ctrl-C. Everything is in {self.folder}\n\n"
             "Call it:\n"
             f"  {minispine} call verifyNHSNumber --demo {self.folder} \\\n"
             f"    --nhs-number {person['nhs_number']} --birth-date {person['birth_date']}\n"
             f"  curl --cacert {self.folder}/pki/provider/ca.pem --cert {issued}/{CLIENT}.pem "
-            f"--key {issued}/{CLIENT}.key \\\n    '{self.itk_url}?wsdl'\n"
+            f"--key {issued}/{CLIENT}.key \\\n    -H 'Content-Type: text/xml' --data-binary @{sample} {self.itk_url}\n"
+            "Read its WSDL: the same curl with ?wsdl behind the address instead of the data.\n"
             "People to try it with:\n"
             f"  curl '{self._addresses['control']}/control/patients?limit=20'\n"
             "What was recorded:\n"
-            f"  {minispine} audit events --config {self.configuration}\n"
+            f"  {minispine} audit events --config {self.configuration}",
+            highlight=False,
         )
+
+    def _write_sample(self, person: dict[str, str]) -> Path:
+        """Write a request that can be sent as it stands for a day; each sending is an exchange of its own."""
+        request = PdsRequest(
+            operation=Operation.VERIFY_NHS_NUMBER, nhs_number=person["nhs_number"], birth_date=person["birth_date"]
+        )
+        message_id, tracking_id, payload_id, id_ = (str(uuid.uuid4()).upper() for _ in range(4))
+        now = datetime.datetime.now(datetime.UTC)
+        sample = self.folder / "verifyNHSNumber.xml"
+        sample.write_bytes(
+            itk.write_request(
+                pds.write_request(request, id=id_),
+                operation=request.operation,
+                message_id=message_id,
+                tracking_id=tracking_id,
+                payload_id=payload_id,
+                to=self.itk_url,
+                timestamp=soap.Timestamp(created=now, expires=now + datetime.timedelta(days=1)),
+                username="minispine demo",
+                audit_identity=parse_identity(IDENTITY).audit_ids(),
+            )
+        )
+        return sample
 
     def stay(self) -> int:
         """Wait until told to stop, or until one of the processes ends."""
@@ -376,7 +400,9 @@ class _Stage:
 
 
 def _minispine() -> list[str]:
-    return [sys.executable, "-m", "minispine"]
+    """The command as it is installed beside this interpreter, or the module where it is not."""
+    installed = Path(sys.executable).with_name("minispine")
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "minispine"]
 
 
 def _fetch(url: str) -> bytes:
@@ -394,19 +420,3 @@ def _die_with_parent() -> None:
     """Have the kernel end this process when the demonstration is gone, however it went."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{k.replace('_', ' ')}: {_readable(v)}" for k, v in value.items() if v not in (None, [], ""))
-    if isinstance(value, list | tuple):
-        return "; ".join(_readable(each) if not isinstance(each, dict) else ", ".join(_flat(each)) for each in value)
-    return str(value)
-
-
-def _flat(value: dict[str, Any]) -> Iterator[str]:
-    for each in value.values():
-        if isinstance(each, list | tuple):
-            yield from (str(one) for one in each if one)
-        elif each:
-            yield str(each)
