@@ -11,7 +11,7 @@ import traceback
 from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
-import structlog
+import msgspec
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -54,15 +54,14 @@ class LogEvent(Enum):
 
 
 _threshold = _ORDER["info"]
-_line = structlog.PrintLogger(sys.stdout)
-_render = structlog.processors.JSONRenderer()
+_stream: TextIO | None = None
 
 
 def configure(level: Level, stream: TextIO | None = None) -> None:
-    """Set the least level that is written and, where given, the stream; route libraries through `LogEvent.LIBRARY`."""
-    global _threshold, _line
+    """Set the least level that is written, and another stream than stdout; libraries go through `LogEvent.LIBRARY`."""
+    global _threshold, _stream
     _threshold = _ORDER[level]
-    _line = structlog.PrintLogger(stream or sys.stdout)
+    _stream = stream
     logging.root.handlers[:] = [_LibraryHandler(logging.WARNING)]
     logging.root.setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "asyncio"):
@@ -89,7 +88,9 @@ def log(event: LogEvent, **values: str | int | float | None) -> None:
         "event": event.text,
         **values,
     }
-    _line.msg(str(_render(None, event.level, line)))
+    stream = _stream or sys.stdout
+    stream.write(msgspec.json.encode(line).decode() + "\n")
+    stream.flush()
 
 
 def where(error: BaseException) -> str:

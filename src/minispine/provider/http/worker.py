@@ -23,6 +23,7 @@ import msgspec
 import uvloop
 
 from minispine import config
+from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.peers import PeerRefusals
@@ -111,6 +112,7 @@ class Worker:
         settings = self._settings
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_library_problem)
+        await asyncio.to_thread(settle, self._database, self._audit)
         closed = await asyncio.to_thread(self._audit.close_orphans, self._claim.living)
         if closed:
             log(LogEvent.ORPHANS_CLOSED, count=closed)
