@@ -240,8 +240,6 @@ def test_the_log_has_no_gap(house: House) -> None:
     assert sequences == list(range(1, house.last() + 1))
 
 
-@pytest.mark.requirement("SMSP-VAL-002", "a")
-@pytest.mark.requirement("SMSP-VAL-003", "a")
 @pytest.mark.requirement("SMSP-ERR-006", "b")
 @pytest.mark.parametrize(
     "changed", [{"nhs_number": "123"}, {"nhs_number": "9449310468"}, {"birth_date": "20100931"}, {"birth_date": "2010"}]
