@@ -7,6 +7,7 @@ with the functions below, and never import an XML library.
 
 import re
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from typing import Final, Literal, NamedTuple
@@ -27,6 +28,16 @@ Reason = Literal[
 
 _STEP: Final = re.compile(r"(?P<name>[^\[\]@]+)(\[(?P<position>[0-9]+)\])?")
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
+_PARSER: Final = etree.XMLParser(
+    encoding="utf-8",
+    resolve_entities=False,
+    load_dtd=False,
+    no_network=True,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
+)
+"""For every document from outside; it keeps nothing of one document for the next, and locks itself."""
 
 
 class XmlRefused(Exception):
@@ -60,17 +71,8 @@ def parse(body: bytes, *, max_bytes: int = MAX_BYTES) -> Element:
         raise XmlRefused("the message is larger than allowed")
     if b"<!DOCTYPE" in body:
         raise XmlRefused("a document type declaration is not allowed")
-    parser = etree.XMLParser(
-        encoding="utf-8",
-        resolve_entities=False,
-        load_dtd=False,
-        no_network=True,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
     try:
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(body, _PARSER)
     except (etree.XMLSyntaxError, ValueError):
         raise XmlRefused("the message is not well-formed XML in UTF-8") from None
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
@@ -194,6 +196,11 @@ def add(
 def extend(parent: Element, children: Iterable[Element]) -> None:
     """Append ready-made elements."""
     parent.extend(children)
+
+
+def copy(document: Element) -> Element:
+    """Give a copy of a whole document, to be filled in and changed while the original stays as it is."""
+    return deepcopy(document)
 
 
 def to_bytes(element: Element, *, pretty: bool = False) -> bytes:

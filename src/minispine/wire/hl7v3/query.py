@@ -2,10 +2,14 @@
 
 What the message set fixes is fixed here: the order of elements, the parameters in alphabetical order, the texts of
 ``semanticsText`` with their capitals, and the same two system ids (ASIDs) in the header and in the message.
+
+What one sender's queries of one kind have in common, which is most of a message, is made once (`_form`); a query is a
+copy of that with its ids, its time and its parameters filled in.
 """
 
 import datetime
 import re
+from functools import lru_cache
 from typing import Final
 
 from minispine.domain import dates
@@ -13,7 +17,7 @@ from minispine.domain.identity import SpineAuthor
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
 from minispine.vocabulary import oids
 from minispine.wire import xml
-from minispine.wire.hl7v3.interactions import HL7, VERSION, Ids, action, interaction
+from minispine.wire.hl7v3.interactions import HL7, SERVICE, VERSION, Ids, interaction
 
 _SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 _WSA: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
@@ -55,34 +59,54 @@ def write_query(
     """
     _check(question, ids, author, sender_asid=sender_asid, to_asid=to_asid, to_url=to_url)
     try:
-        envelope = xml.root(xml.name(_SOAP, "Envelope"), _PREFIXES)
-        header = xml.add(envelope, xml.name(_SOAP, "Header"))
-        xml.add(header, xml.name(_WSA, "MessageID"), text=f"uuid:{ids.message_id}")
-        xml.add(header, xml.name(_WSA, "Action"), text=action(question))
-        xml.add(header, xml.name(_WSA, "To"), text=to_url)
-        xml.add(xml.add(header, xml.name(_WSA, "From")), xml.name(_WSA, "Address"), text=from_url)
-        _systems(header, to_asid=to_asid, sender_asid=sender_asid)
-        xml.add(xml.add(header, xml.name(_WSA, "ReplyTo")), xml.name(_WSA, "Address"), text=from_url)
-        body = xml.add(envelope, xml.name(_SOAP, "Body"))
-
-        message = xml.add(body, xml.name(HL7, interaction(question)), nsmap={None: HL7})
-        _add(message, "id", {"root": ids.hl7_id})
-        _add(message, "creationTime", {"value": created.astimezone(datetime.UTC).strftime("%Y%m%d%H%M%S")})
-        _add(message, "versionCode", {"code": VERSION})
-        _add(message, "interactionId", {"root": oids.INTERACTION, "extension": interaction(question)})
-        _add(message, "processingCode", {"code": "P"})
-        _add(message, "processingModeCode", {"code": "T"})
-        _add(message, "acceptAckCode", {"code": "NE"})
-        _systems(message, to_asid=to_asid, sender_asid=sender_asid)
-        act = _add(message, "ControlActEvent", {"classCode": "CACT", "moodCode": "EVN"})
-        if author is not None:
-            _person(act, author)
-        agent = _add(_add(act, "author1", {"typeCode": "AUT"}), "AgentSystemSDS", {"classCode": "AGNT"})
-        _identified(_add(agent, "agentSystemSDS", _DEVICE), oids.ASID, sender_asid)
-        _parameters(_add(act, "query"), question)
+        envelope = xml.copy(_form(interaction(question), sender_asid, author, to_asid, to_url, from_url))
+        header, body = envelope
+        message = body[0]
+        header[0].text = f"uuid:{ids.message_id}"
+        message[0].set("root", ids.hl7_id)
+        message[1].set("value", created.astimezone(datetime.UTC).strftime("%Y%m%d%H%M%S"))
+        control_act = message[-1]
+        _parameters(control_act[-1], question)
     except ValueError:
         raise QueryUnwritable("question", "a character that XML cannot carry") from None
     return xml.to_bytes(envelope)
+
+
+@lru_cache(maxsize=256)
+def _form(
+    interaction_id: str, sender_asid: str, author: SpineAuthor | None, to_asid: str, to_url: str, from_url: str
+) -> xml.Element:
+    """Make a query that lacks its MessageID, the id and the time of the message, and its parameters.
+
+    Raises:
+        ValueError: a character that XML cannot carry.
+    """
+    envelope = xml.root(xml.name(_SOAP, "Envelope"), _PREFIXES)
+    header = xml.add(envelope, xml.name(_SOAP, "Header"))
+    xml.add(header, xml.name(_WSA, "MessageID"))
+    xml.add(header, xml.name(_WSA, "Action"), text=f"{SERVICE}/{interaction_id}")
+    xml.add(header, xml.name(_WSA, "To"), text=to_url)
+    xml.add(xml.add(header, xml.name(_WSA, "From")), xml.name(_WSA, "Address"), text=from_url)
+    _systems(header, to_asid=to_asid, sender_asid=sender_asid)
+    xml.add(xml.add(header, xml.name(_WSA, "ReplyTo")), xml.name(_WSA, "Address"), text=from_url)
+    body = xml.add(envelope, xml.name(_SOAP, "Body"))
+
+    message = xml.add(body, xml.name(HL7, interaction_id), nsmap={None: HL7})
+    _add(message, "id")
+    _add(message, "creationTime")
+    _add(message, "versionCode", {"code": VERSION})
+    _add(message, "interactionId", {"root": oids.INTERACTION, "extension": interaction_id})
+    _add(message, "processingCode", {"code": "P"})
+    _add(message, "processingModeCode", {"code": "T"})
+    _add(message, "acceptAckCode", {"code": "NE"})
+    _systems(message, to_asid=to_asid, sender_asid=sender_asid)
+    act = _add(message, "ControlActEvent", {"classCode": "CACT", "moodCode": "EVN"})
+    if author is not None:
+        _person(act, author)
+    agent = _add(_add(act, "author1", {"typeCode": "AUT"}), "AgentSystemSDS", {"classCode": "AGNT"})
+    _identified(_add(agent, "agentSystemSDS", _DEVICE), oids.ASID, sender_asid)
+    _add(act, "query")
+    return envelope
 
 
 def _check(
