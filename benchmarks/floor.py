@@ -55,7 +55,7 @@ async def main(config_file: Path) -> None:
 
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    server = Server(app, sock, tls.reloadable(tls.server_context(settings.machines)), http=MachineProtocol)
+    server = Server(app, sock, tls.reloadable(tls.server_context(settings.machines)), protocol=MachineProtocol)
     server.begin()
     print(json.dumps({"port": sock.getsockname()[1]}), flush=True)
     await asyncio.Event().wait()

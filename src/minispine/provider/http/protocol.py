@@ -46,16 +46,17 @@ class MachineProtocol(HttpToolsProtocol):
     before its end (the rest is read and thrown away, so that the caller gets to see the answer).
     """
 
-    whole_by_s: float = 10.0
-
     def __init__(
         self,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        whole_by_s: float = 10.0,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._whole_by_s = whole_by_s
         self._connection: Connection | None = None
         self._arriving: asyncio.TimerHandle | None = None
         self._head_bytes = 0
@@ -74,7 +75,7 @@ class MachineProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Start the clock at the first byte of a request."""
         if self._arriving is None:
-            self._arriving = self.loop.call_later(self.whole_by_s, self._too_slow)
+            self._arriving = self.loop.call_later(self._whole_by_s, self._too_slow)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -113,6 +114,6 @@ class MachineProtocol(HttpToolsProtocol):
         self._arriving = None
         answering = self.cycle is not None and not self.cycle.response_complete
         if answering and self.cycle.more_body:
-            self._arriving = self.loop.call_later(self.whole_by_s, self.transport.abort)
+            self._arriving = self.loop.call_later(self._whole_by_s, self.transport.abort)
         else:
             self.transport.abort()

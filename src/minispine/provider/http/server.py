@@ -4,16 +4,27 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server on a socket that was handed down, which leaves signals to the worker."""
+    """A uvicorn server on a socket that was handed down, which leaves signals to the worker.
 
-    def __init__(self, app: Any, sock: socket.socket, tls_context: ssl.SSLContext | None, **options: Any) -> None:
+    `protocol` makes the protocol of each connection; `options` are uvicorn's own.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        sock: socket.socket,
+        tls_context: ssl.SSLContext | None,
+        *,
+        protocol: Callable[..., asyncio.Protocol],
+        **options: Any,
+    ) -> None:
         settings = uvicorn.Config(
             app,
             loop="none",
@@ -28,6 +39,7 @@ class Server(uvicorn.Server):
         super().__init__(settings)
         self._tls = tls_context
         self._sock = sock
+        self._protocol = protocol
         self.running: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -40,10 +52,7 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
 
         def connection() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state={}
-            )
-            return protocol
+            return self._protocol(config=self.config, server_state=self.server_state, app_state={})
 
         server = await asyncio.get_running_loop().create_server(
             connection,

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import datetime
+import functools
 import os
 import signal
 import socket
@@ -21,13 +22,14 @@ from typing import Any, Final
 
 import msgspec
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from minispine import config
 from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.peers import PeerRefusals
-from minispine.config.settings import Settings
+from minispine.config.settings import Machines, Settings
 from minispine.keys.certificates import RevocationLists, read_facts
 from minispine.keys.files import KeyFileRefused, read_password
 from minispine.observe import metrics
@@ -51,6 +53,7 @@ EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
 
 FILES_POLL_S: Final = 5.0
+RESTART_WATCH_S: Final = 0.5
 
 CHANGEABLE: Final = frozenset({"exchange", "log_level", "drain_s"})
 """The settings that are taken without a restart, beside the content of certificate and revocation files."""
@@ -70,6 +73,9 @@ def open_database(settings: Settings) -> Database:
     """Open the database of the settings with the password of its file."""
     password_file = settings.storage.password_file
     return Database.open(settings.storage.url, read_password(password_file) if password_file else None)
+
+
+Watch = Callable[[], Coroutine[None, None, None]]
 
 
 class Worker:
@@ -103,6 +109,7 @@ class Worker:
         )
         self._file_times = self._modified()
         self._draining = asyncio.Event()
+        self._look_again = asyncio.Event()
         self._was_healthy = True
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -148,26 +155,27 @@ class Worker:
             ],
             [self._organisation_warnings, self._spine_warnings],
         )
-        protocol = type("Protocol", (MachineProtocol,), {"whole_by_s": settings.machines.body_timeout_s})
         servers = [
             Server(
                 machines,
                 self._sockets["machines"],
                 self._tls,
-                http=protocol,
+                protocol=functools.partial(MachineProtocol, whole_by_s=settings.machines.body_timeout_s),
                 timeout_keep_alive=round(settings.machines.idle_timeout_s),
                 timeout_graceful_shutdown=round(settings.drain_s),
                 backlog=settings.machines.backlog,
             ),
-            Server(management, self._sockets["management"], None, http="httptools", timeout_graceful_shutdown=1),
+            Server(
+                management, self._sockets["management"], None, protocol=HttpToolsProtocol, timeout_graceful_shutdown=1
+            ),
         ]
         await self._serve(loop, servers)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, servers: list[Server]) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._draining.set)
         loop.add_signal_handler(signal.SIGINT, self._draining.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._reload()))
-        watchers = [asyncio.create_task(task) for task in self._watchers()]
+        loop.add_signal_handler(signal.SIGHUP, self._look_again.set)
+        watchers = [asyncio.create_task(_for_ever(watch)) for watch in self._watchers()]
         for server in servers:
             server.begin()
         self._measure_certificates()
@@ -194,9 +202,9 @@ class Worker:
         """Begin to stop."""
         self._draining.set()
 
-    def _watchers(self) -> list[Coroutine[None, None, None]]:
+    def _watchers(self) -> list[Watch]:
         """What goes on beside serving, for as long as the worker serves."""
-        return [self._view.watch(), self._watch_files(), self._watch_state(), self._peers.watch()]
+        return [self._view.watch, self._watch_files, self._watch_state, self._peers.watch]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,9 +223,14 @@ class Worker:
 
     async def _watch_files(self) -> None:
         while True:
-            await asyncio.sleep(FILES_POLL_S)
+            told = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_again.wait(), FILES_POLL_S)
+                self._look_again.clear()
+                told = True
             self._measure_certificates()
-            if (times := self._modified()) != self._file_times:
+            times = self._modified()
+            if told or times != self._file_times:
                 await self._reload()
                 self._file_times = times
 
@@ -232,7 +245,7 @@ class Worker:
         """
         try:
             fresh = await asyncio.to_thread(config.load, self._config_file)
-            machines = fresh.machines
+            machines = _with_files_of(self._settings.machines, fresh.machines)
             context = tls.server_context(machines)
             revoked = RevocationLists.load(machines.crl, machines.client_ca)
             self._http.reload()
@@ -242,9 +255,9 @@ class Worker:
         self._tls.in_force = context
         self._gate.revoked = revoked
         configure(fresh.log_level)
-        changed = [name for name in fresh.__struct_fields__ if getattr(fresh, name) != getattr(self._settings, name)]
-        taken = {name: getattr(fresh, name) for name in changed if name in CHANGEABLE}
-        self._settings = msgspec.structs.replace(self._settings, **taken)
+        before = self._settings
+        taken = {name: getattr(fresh, name) for name in CHANGEABLE} | {"machines": machines}
+        self._settings = msgspec.structs.replace(before, **taken)
         self._measure_certificates()
         log(LogEvent.RELOADED, worker=self._number)
         with contextlib.suppress(AuditUnavailable):
@@ -252,8 +265,8 @@ class Worker:
                 _lifecycle(
                     EventType.CERTIFICATES_READ,
                     worker=self._number,
-                    taken=sorted(taken),
-                    need_a_restart=sorted(set(changed) - set(taken)),
+                    taken=_differing(before, self._settings),
+                    need_a_restart=_differing(self._settings, fresh),
                 )
             )
 
@@ -297,6 +310,16 @@ class Worker:
         self._audit_reasons()
 
 
+async def _for_ever(watch: Watch) -> None:
+    """Begin a watch again whenever a defect has ended it: a worker must not go on with, say, an old registry."""
+    while True:
+        try:
+            await watch()
+        except Exception as defect:
+            log(LogEvent.DEFECT, reference=new_id(), exception=type(defect).__name__, where=where(defect))
+        await asyncio.sleep(RESTART_WATCH_S)
+
+
 def _certificates(settings: Settings) -> dict[str, Path]:
     return {
         "server": settings.machines.certificate,
@@ -304,6 +327,17 @@ def _certificates(settings: Settings) -> dict[str, Path]:
         "spine-client": settings.spine.pds.certificate,
         "spine-authorities": settings.spine.pds.ca,
     }
+
+
+def _with_files_of(machines: Machines, fresh: Machines) -> Machines:
+    """The listener as it is, with the files that a re-read configuration names."""
+    files = ("certificate", "key", "key_password_file", "client_ca", "crl")
+    return msgspec.structs.replace(machines, **{name: getattr(fresh, name) for name in files})
+
+
+def _differing(one: Settings, other: Settings) -> list[str]:
+    """Name the sections and settings in which two configurations differ."""
+    return [name for name in one.__struct_fields__ if getattr(one, name) != getattr(other, name)]
 
 
 def _spine_files(settings: Settings) -> tuple[Path, ...]:
