@@ -59,6 +59,7 @@ class MachineProtocol(HttpToolsProtocol):
         self._whole_by_s = whole_by_s
         self._connection: Connection | None = None
         self._arriving: asyncio.TimerHandle | None = None
+        self._begun = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,14 +74,17 @@ class MachineProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock at the first byte of a request."""
+        """Start the clock at the first byte of a request, also of one that came behind another in the same bytes."""
         if self._arriving is None:
-            self._arriving = self.loop.call_later(self._whole_by_s, self._too_slow)
+            self._start_clock()
         super().data_received(data)
+        if self._arriving is None and self._begun and not self.transport.is_closing():
+            self._start_clock()
 
     def on_message_begin(self) -> None:
         """Hand the connection to the application as an ASGI extension."""
         super().on_message_begin()
+        self._begun = True
         self._head_bytes = 0
         cast("dict[str, Any]", self.scope)["extensions"] = {CONNECTION: self._connection}
 
@@ -96,6 +100,7 @@ class MachineProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the clock: the request is here."""
+        self._begun = False
         self._stop_clock()
         super().on_message_complete()
 
@@ -104,14 +109,23 @@ class MachineProtocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise HeadTooLarge
 
+    def _start_clock(self) -> None:
+        self._arriving = self.loop.call_later(self._whole_by_s, self._too_slow)
+
     def _stop_clock(self) -> None:
         if self._arriving is not None:
             self._arriving.cancel()
             self._arriving = None
 
     def _too_slow(self) -> None:
-        """Let the application refuse a slow body in words; a slow head, or the rest of an answered one, is cut off."""
+        """Let the application refuse a slow body in words; a slow head, or the rest of an answered one, is cut off.
+
+        While reading is paused, because an earlier request is being served, the lateness is ours.
+        """
         self._arriving = None
+        if self.flow.read_paused:
+            self._start_clock()
+            return
         answering = self.cycle is not None and not self.cycle.response_complete
         if answering and self.cycle.more_body:
             self._arriving = self.loop.call_later(self._whole_by_s, self.transport.abort)
