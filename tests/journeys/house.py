@@ -302,9 +302,11 @@ class House:
             context.load_cert_chain(issued / f"{certificate}.pem", issued / f"{certificate}.key")
         return context
 
-    def line(self, certificate: str | None = "ward", context: ssl.SSLContext | None = None) -> "Line":
-        """Open a connection as a client system."""
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+    def line(
+        self, certificate: str | None = "ward", context: ssl.SSLContext | None = None, source: str = "127.0.0.1"
+    ) -> "Line":
+        """Open a connection as a client system, from any address of the loopback network."""
+        raw = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S, source_address=(source, 0))
         try:
             return Line((context or self.tls(certificate)).wrap_socket(raw, server_hostname="localhost"))
         except BaseException:
@@ -358,6 +360,13 @@ class Line:
         said |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
         self.send(head(path, method, said) + body)
         return self.read(method)
+
+    @property
+    def server_certificate(self) -> bytes:
+        """The certificate that the provider showed, DER."""
+        shown = self.socket.getpeercert(binary_form=True)
+        assert shown is not None
+        return shown
 
     def closed(self, within_s: float = PATIENCE_S) -> bool:
         """Wait until the other side closes; False where it does not, or says something instead."""
