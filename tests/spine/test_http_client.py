@@ -386,6 +386,9 @@ def test_files_that_cannot_be_used_are_named(folder: Path, endpoint: Endpoint, c
     cases: list[tuple[dict[str, Any], str]] = [
         ({"url": "http://localhost/"}, "url"),
         ({"url": "https:///"}, "url"),
+        ({"url": "https://localhost:99999/"}, "url"),
+        ({"url": "https://localhost/a b"}, "url"),
+        ({"proxy": "socks5://localhost"}, "proxy"),
         ({"ca": none}, str(none)),
         ({"ca": rubbish}, str(rubbish)),
         ({"crl": (none,)}, str(none)),
@@ -563,6 +566,97 @@ def test_a_kept_connection_that_was_closed_does_no_harm(
     asyncio.run(run())
 
 
+def test_no_more_connections_than_allowed_are_open_and_the_others_wait(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        served = Served()
+        handler = answering(OK, served=served)
+        async with (
+            serving(handler, server_pair, authority, served),
+            calling(endpoint, served, max_connections=2) as client,
+        ):
+            answers = await asyncio.gather(*(post(client) for _ in range(7)))
+            assert [answer.status for answer in answers] == [200] * 7
+            assert (served.connections, len(served.requests)) == (2, 7)
+
+    asyncio.run(run())
+
+
+def test_waiting_for_a_connection_counts_as_time(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+    async def run() -> None:
+        async with (
+            serving(hangs, server_pair, authority) as served,
+            calling(endpoint, served, max_connections=1) as client,
+        ):
+            holding = asyncio.create_task(post(client))
+            while not served.connections:
+                await asyncio.sleep(0)
+            with pytest.raises(TimedOut):
+                await post(client, timeout_s=0.05)
+            holding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await holding
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_nothing_is_asked_on_is_closed_after_its_time(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        ended = asyncio.Event()
+
+        async def until_its_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            writer.write(OK)
+            await reader.read()
+            ended.set()
+
+        async with (
+            serving(until_its_end, server_pair, authority) as served,
+            calling(endpoint, served, idle_s=0.05) as client,
+        ):
+            await post(client)
+            await asyncio.wait_for(ended.wait(), 5)
+
+    asyncio.run(run())
+
+
+def test_a_connection_under_way_at_a_reload_serves_no_further_call(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def when_told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            asked.set()
+            await answered.wait()
+            writer.write(OK)
+            await reader.read()
+
+        async with serving(when_told, server_pair, authority) as served, calling(endpoint, served) as client:
+            call = asyncio.create_task(post(client))
+            await asked.wait()
+            client.reload()
+            answered.set()
+            assert (await call).status == 200
+            assert (await post(client)).status == 200
+            assert served.connections == 2
+
+    asyncio.run(run())
+
+
+def test_a_header_cannot_smuggle_another(endpoint: Endpoint) -> None:
+    async def run() -> None:
+        client = HttpClient(endpoint)
+        with pytest.raises(ValueError, match="end of a line"):
+            await client.post(BODY, headers={"SOAPAction": "a\r\nX: b"}, timeout_s=1.0)
+
+    asyncio.run(run())
+
+
 def test_being_cancelled_is_not_a_failure_of_the_other_side(
     endpoint: Endpoint, authority: Authority, server_pair: Pair
 ) -> None:
@@ -589,38 +683,47 @@ def test_proxies_of_the_environment_are_ignored(
     assert outcome_of(endpoint, authority, answering(OK), server_pair).status == 200
 
 
-@pytest.mark.parametrize("refuses", [False, True])
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while received := await reader.read(65536):
+        writer.write(received)
+        await writer.drain()
+    await closed(writer)
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True])
+@pytest.mark.parametrize("refusal", [None, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", b"", b"x" * 20000])
 def test_the_configured_proxy_is_used(
-    endpoint: Endpoint, authority: Authority, server_pair: Pair, refuses: bool
+    endpoint: Endpoint, authority: Authority, server_pair: Pair, refusal: bytes | None, proxy_tls: bool
 ) -> None:
     asked: list[bytes] = []
 
     async def run() -> HttpAnswer:
-        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while received := await reader.read(65536):
-                writer.write(received)
-                await writer.drain()
-            await closed(writer)
-
         async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
-            if refuses:
-                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            if refusal is not None:
+                writer.write(refusal)
                 return
             onward, back = await asyncio.open_connection("127.0.0.1", served.port)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nVia: a proxy\r\n\r\n")
             try:
                 await asyncio.gather(pump(reader, back), pump(onward, writer))
             finally:
                 await closed(back)
 
-        async with serving(answering(OK), server_pair, authority) as served, listening(proxy) as port:
-            return await once(endpoint, served, proxy=f"http://127.0.0.1:{port}")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server_pair[0], server_pair[1])
+        async with (
+            serving(answering(OK), server_pair, authority) as served,
+            listening(proxy, context if proxy_tls else None) as port,
+        ):
+            scheme = "https" if proxy_tls else "http"
+            return await once(endpoint, served, proxy=f"{scheme}://us:s%40cret@localhost:{port}")
 
-    if refuses:
+    if refusal is not None:
         with pytest.raises(Unreachable) as failed:
             asyncio.run(run())
         assert_tells_nothing(failed.value)
     else:
         assert asyncio.run(run()).status == 200
     assert asked[0].startswith(b"CONNECT localhost:")
+    assert b"\r\nProxy-Authorization: Basic dXM6c0BjcmV0\r\n" in asked[0]

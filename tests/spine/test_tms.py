@@ -292,5 +292,5 @@ def test_interactions() -> None:
 def test_the_endpoint_takes_every_setting_of_the_connection() -> None:
     made = endpoint(SETTINGS)
     shared = set(made.__struct_fields__) & set(SETTINGS.__struct_fields__)
-    assert set(made.__struct_fields__) - shared == {"max_answer_bytes"}
+    assert set(made.__struct_fields__) - shared == {"idle_s", "max_answer_bytes"}
     assert all(getattr(made, field) == getattr(SETTINGS, field) for field in shared)

@@ -58,7 +58,7 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.keys.pki.PkiRefused": (Exit.MISTAKE, ""),
     "minispine.vocabulary.tables.TableInvalid": (Exit.MISTAKE, ""),
     "minispine.provider.in_force.Unusable": (Exit.MISTAKE, ""),
-    "minispine.spine.http.EndpointInvalid": (Exit.MISTAKE, ""),
+    "minispine.spine.http.endpoint.EndpointInvalid": (Exit.MISTAKE, ""),
     "minispine.spine.ods.practice_file.OrganisationsInvalid": (Exit.MISTAKE, ""),
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
