@@ -28,7 +28,9 @@ from minispine.observe.metrics import MULTIPROCESS_DIRECTORY
 from minispine.storage import Database
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-_CONFIGURATION_FAULT: Final = 78
+_HOPELESS: Final = {78: 2, 69: 3}
+"""Exit codes by which a worker says that another would fare no better (its configuration, a database that somebody
+else serves), and the exit code that ours then is."""
 _QUICK_S: Final = 5.0
 """A worker that dies sooner than this after its start has died at its start."""
 _MOST_QUICK_DEATHS: Final = 5
@@ -129,11 +131,11 @@ class Supervisor:
                 continue
             quick = time.monotonic() - running.started_s < _QUICK_S
             self._quick_deaths = self._quick_deaths + 1 if quick else 0
-            if status == _CONFIGURATION_FAULT or self._quick_deaths >= _MOST_QUICK_DEATHS:
+            if status in _HOPELESS or self._quick_deaths >= _MOST_QUICK_DEATHS:
                 log(LogEvent.WORKER_GIVEN_UP, worker=running.number, status=status)
                 self._stopping = True
                 self._signal(signal.SIGTERM)
-                return 2 if status == _CONFIGURATION_FAULT else 3
+                return _HOPELESS.get(status, 3)
             if quick:
                 time.sleep(min(2.0, 0.2 * self._quick_deaths))
             self._start(running.number)

@@ -47,10 +47,12 @@ from minispine.provider.registry_view import RegistryView
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 from minispine.spine.tms import TmsPds, endpoint
-from minispine.storage import Database, Registry, StorageError
+from minispine.storage import AlreadyServed, Database, Registry, StorageError
 
 EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
+EXIT_TAKEN: Final = 69
+"""A worker whose database is served by somebody else; the supervisor does not replace it either."""
 
 FILES_POLL_S: Final = 5.0
 RESTART_WATCH_S: Final = 0.5
@@ -368,17 +370,20 @@ def main() -> None:
     arguments.add_argument("--lifeline-fd", type=int, required=True)
     given = arguments.parse_args()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    settings = config.load(given.config)
-    configure(settings.log_level)
-    sockets = {
-        "machines": socket.socket(fileno=given.machines_fd),
-        "management": socket.socket(fileno=given.management_fd),
-    }
     try:
+        settings = config.load(given.config)
+        configure(settings.log_level)
+        sockets = {
+            "machines": socket.socket(fileno=given.machines_fd),
+            "management": socket.socket(fileno=given.management_fd),
+        }
         _run(lambda: Worker(given.config, settings, given.number, sockets), given.lifeline_fd)
     except (config.ConfigurationInvalid, KeyFileRefused, OrganisationsInvalid, in_force.Unusable) as problem:
         print(f"minispine: {problem}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_CONFIGURATION)
+    except AlreadyServed as taken:
+        print(f"minispine: {taken}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_TAKEN)
     except Exception as defect:
         log(LogEvent.DEFECT, reference=new_id(), exception=type(defect).__name__, where=where(defect))
         sys.exit(1)
