@@ -469,6 +469,10 @@ class Exchanges:
         """The answer when no record can be made of one (Law 1)."""
         return self.fault(_fault("2100", "the audit log cannot be written; try again later"))
 
+    def cut_off(self) -> Answer:
+        """The answer to what outlasts the time to stop; its exchange is closed as unknown at the next start."""
+        return self.fault(_fault("2100", "the provider is stopping; what was asked may have been done"))
+
     async def _abandon(self, trail: Trail, call: Call) -> Answer:
         """The client has gone before anything was asked: nothing is asked (SMSP-AUDIT-008)."""
         trail.abandoned()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
+from minispine.audit.events import AuditUnavailable
 from minispine.config.settings import Machines
 from minispine.observe import metrics
 from minispine.provider.clients import in_networks
@@ -99,8 +100,12 @@ class MachinesApp:
         caller = self._gate.who(connection, scope["headers"], _peer(scope), in_force, moment)
         if isinstance(caller, Stranger):
             metrics.PEERS_REFUSED.labels(caller.reason).inc()
-            await self._peers.refused(caller.address, caller.reason)
-            await _answer(send, self._exchanges.fault(_NOT_A_CLIENT))
+            try:
+                await self._peers.refused(caller.address, caller.reason)
+            except AuditUnavailable:
+                await _answer(send, self._exchanges.store_down())
+            else:
+                await _answer(send, self._exchanges.fault(_NOT_A_CLIENT))
             return
         headers = dict(scope["headers"])
 
@@ -127,7 +132,12 @@ class MachinesApp:
                 fault = soap.Fault(kind="client", code="1000", diagnostic=refused.diagnostic)
                 await _answer(send, await self._exchanges.refuse(call(b""), refused.reason, fault))
             else:
-                await _answer(send, await self._exchanges.serve(call(body)))
+                try:
+                    answer = await self._exchanges.serve(call(body))
+                except asyncio.CancelledError:
+                    await _answer(send, self._exchanges.cut_off())
+                    raise
+                await _answer(send, answer)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Read the body within the limits of size and time."""
