@@ -115,11 +115,13 @@ class Process:
 class Spine:
     """A simulated Spine."""
 
-    def __init__(self, folder: Path, keys: Path, *, size: int = 400, patients: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, keys: Path, *, size: int = 400, patients: Path | None = None, port: int = 0
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.practices = folder / "practices.csv"
         issued = keys / "issued"
-        arguments = ["simulate", "--port", "0", "--control-port", "0", "--asid", SPINE_ASID, "--size", str(size)]
+        arguments = ["simulate", "--port", str(port), "--control-port", "0", "--asid", SPINE_ASID, "--size", str(size)]
         arguments += ["--certificate", str(issued / "spine.pem"), "--key", str(issued / "spine.key")]
         arguments += ["--client-ca", str(keys / "spine/ca.pem"), "--practices-out", str(self.practices)]
         if patients is not None:
