@@ -202,8 +202,11 @@ def refused(scene: Scene, reason: str) -> None:
     assert scene.spine.asked == []
     (entry,) = scene.log.entries
     assert [event.data["reason"] for event in entry.events if event.type is EventType.EXCHANGE_REFUSED] == [reason]
-    assert entry.events[0].type is EventType.EXCHANGE_RECEIVED
-    assert entry.events[-1].type is EventType.EXCHANGE_REPLIED
+    assert [event.type for event in entry.events] == [
+        EventType.EXCHANGE_RECEIVED,
+        EventType.EXCHANGE_REFUSED,
+        EventType.EXCHANGE_REPLIED,
+    ]
     assert not entry.opens
     assert not entry.closes
 

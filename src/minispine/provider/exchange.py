@@ -177,7 +177,11 @@ class Exchanges:
         trail.asking(question, self._spine.interaction(question), ids[0][0], sender)
         trail.reserved([each for turn, several in enumerate(ids) for each in several[0 if turn else 1 :]])
         guard = Guard(client=call.client.registration.name, version=call.client.version)
-        guard = await self._commit(trail.opening(guard), request)
+        try:
+            guard = await self._commit(trail.opening(guard), request)
+        except _Refusal:
+            trail.withdraw_asking()
+            raise
         trail.opened()
         clock.lap("audit-asking")
 

@@ -161,6 +161,11 @@ class Trail:
         )
         self._bodies.append(Body("reply", body))
 
+    def withdraw_asking(self) -> None:
+        """Take back the messages that were about to leave: they did not (Law 11)."""
+        asking = (EventType.EXCHANGE_ASKED, EventType.EXCHANGE_RESERVED)
+        self._events = [event for event in self._events if event.type not in asking]
+
     def withdraw_reply(self) -> None:
         """Take back the last reply noted: it was not given after all."""
         last = max(i for i, event in enumerate(self._events) if event.type is EventType.EXCHANGE_REPLIED)
