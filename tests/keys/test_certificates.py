@@ -3,6 +3,7 @@ import datetime
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -96,8 +97,10 @@ class TestRevocationLists:
         lists = RevocationLists.load([pki_folder / "clients" / "crl.pem"], lost.ca)
         assert lists.revoked(lost.facts)
         assert not lists.revoked(kept.facts)
-        assert lists.covers(lost.facts.issuer)
-        assert not lists.covers("CN=somebody else")
+        assert lists.can_tell(lost.facts, now)
+        assert not lists.can_tell(msgspec.structs.replace(lost.facts, issuer="CN=somebody else"), now)
+        assert not lists.can_tell(lost.facts, now + datetime.timedelta(days=pki.CRL_DAYS + 1))
+        assert RevocationLists.load([], lost.ca).can_tell(lost.facts, now)
 
     def test_the_same_serial_of_another_authority_is_not_revoked(
         self, pki_folder: Path, now: datetime.datetime
@@ -143,11 +146,11 @@ class TestRevocationLists:
                 lists.write((pki_folder / place / "crl.pem").read_bytes())
                 authorities.write((pki_folder / place / "ca.pem").read_bytes())
         loaded = RevocationLists.load([both], ca)
-        assert [loaded.covers(read_facts(pki_folder / r / "issuing.pem")[0].subject) for r in pki.Realm] == [
-            True,
-            False,
-            True,
+        issued = [
+            msgspec.structs.replace(facts, issuer=facts.subject)
+            for facts in (read_facts(pki_folder / r / "issuing.pem")[0] for r in pki.Realm)
         ]
+        assert [loaded.can_tell(facts, now) for facts in issued] == [True, False, True]
         der = _file(tmp_path, _list(pki_folder, now))
         assert RevocationLists.load([der], ca).problems(now) == []
 

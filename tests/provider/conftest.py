@@ -18,7 +18,7 @@ from minispine.domain.patient import Practice, SpineAddress, SpineName, SpineRec
 from minispine.domain.question import Question
 from minispine.domain.request import PdsRequest
 from minispine.provider.admission import Admission
-from minispine.provider.clients import Registration
+from minispine.provider.clients import CertificateNames, ClientCertificate, Registration
 from minispine.provider.exchange import Answer, Call, Exchanges
 from minispine.provider.in_force import Client, InForce
 from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
@@ -49,9 +49,10 @@ FOUND = Found(event="found", record=RECORD)
 BY_NUMBER = {"nhs_number": NUMBER, "birth_date": "20090310"}
 BY_NAME = {"family": "LANGAN", "given": "LAURENCE", "gender": "1", "birth_date": "20090310", "postcode": "KT21 2PN"}
 
+CERTIFICATE = CertificateNames(subject="CN=ward", issuer="CN=Issuing", fingerprint="aa")
 WARD = Registration(
     name="ward",
-    certificates=(),
+    certificates=(ClientCertificate(subject="CN=ward", issuer="CN=Issuing"),),
     organisations=("RXX", "RYY"),
     services=tuple(Operation),
     methods={NationalService.PDS: (AccessMethod.UNATTENDED, AccessMethod.ATTENDED)},
@@ -69,10 +70,13 @@ class RememberingLog:
         self.appends = itertools.count(1)
         self.away_at: set[int] = set()
         self.stale_at: set[int] = set()
+        self.slow: asyncio.Event | None = None
 
     async def append(self, entry: Entry) -> Receipt:
         await asyncio.sleep(0)
         number = next(self.appends)
+        if self.slow is not None:
+            await self.slow.wait()
         if number in self.away_at:
             raise AuditUnavailable
         if number in self.stale_at and entry.guard is not None:
@@ -103,6 +107,8 @@ class ToldSpine:
         self.asked: list[tuple[Question, Sender]] = []
         self.recorded_before: list[bool] = []
         self.refuses: InputRefused | None = None
+        self.silent: asyncio.Event | None = None
+        """Set when a question has come that is never answered."""
 
     def refusal(self, question: Question) -> InputRefused | None:
         return self.refuses
@@ -112,6 +118,9 @@ class ToldSpine:
 
     async def ask(self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float) -> Asked:
         assert timeout_s > 0
+        if self.silent is not None:
+            self.silent.set()
+            await asyncio.Event().wait()
         self.asked.append((question, sender))
         durable = str([event.data for event in self._log.events])
         self.recorded_before.append(all(one.message_id in durable and one.hl7_id in durable for one in ids))
@@ -143,7 +152,7 @@ class Scene:
         self.registration = WARD
         self.version = 1
         self.limits = Limits()
-        self.asids = {"RXX": "200000000999", "RYY": "200000000888"}
+        self.asids = {"RXX": "200000000999", "RYY": "200000000888", "RZZ": "200000000777"}
         self.spine_codes = shipped_spine_codes()
         self.vocabulary = shipped_vocabulary("pds")
         self.admission = Admission(max_in_flight=10, max_waiting=10)
@@ -204,6 +213,7 @@ class Scene:
     def call(self, body: bytes) -> Call:
         return Call(
             client=Client(self.registration, self.version),
+            certificate=CERTIFICATE,
             peer="127.0.0.1",
             path="/smsp/pds",
             soap_action=None,

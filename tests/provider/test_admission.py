@@ -51,6 +51,22 @@ def test_nobody_waits_past_a_deadline() -> None:
     asyncio.run(scene())
 
 
+def test_a_turn_that_is_freed_just_as_a_wait_ends_is_not_lost() -> None:
+    async def scene() -> None:
+        gate = Admission(max_in_flight=1, max_waiting=5)
+        far = asyncio.get_running_loop().time() + 60
+        await gate._enter(far)
+        waiter = asyncio.create_task(gate._enter(far))
+        await asyncio.sleep(0)
+        waiter.cancel()  # cancels what it waits for at once; the waiter itself gets to run only later
+        gate._leave()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        await gate._enter(far)
+
+    asyncio.run(scene())
+
+
 @given(st.lists(st.sampled_from(["come", "leave", "give up"]), max_size=60), st.integers(1, 3), st.integers(0, 3))
 def test_invariant(moves: list[str], most: int, waiting: int) -> None:
     """However callers come, leave and give up, no more than the permitted number hold a turn and none is lost."""

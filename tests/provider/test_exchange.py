@@ -117,7 +117,11 @@ def test_an_unattended_call_is_recorded_with_its_function_and_no_person(scene: S
 
 @pytest.mark.requirement("SMSP-IG-003", "a", "c", "d", "e")
 @pytest.mark.parametrize(("organisation", "asid"), [("RXX", "200000000999"), ("RYY", "200000000888")])
-def test_the_sender_is_the_initiating_organisations_asid(scene: Scene, organisation: str, asid: str) -> None:
+def test_the_sender_is_the_initiating_organisations_asid_and_never_that_of_who_manages_client_or_provider(
+    scene: Scene, organisation: str, asid: str
+) -> None:
+    """RZZ manages the client's connection and hosts this provider; it has an ASID of its own in the table."""
+    scene.registration = replace(scene.registration, name="managed-by-RZZ", organisations=("RXX", "RYY", "RZZ"))
     scene.serve(scene.message(identity=f"urn:nhs-uk:identity:ods:{organisation}:jsmith"), FOUND)
     assert [sender.asid for _, sender in scene.spine.asked] == [asid]
 
@@ -168,7 +172,9 @@ def test_a_record_that_cannot_be_shown_safely_is_0002_with_field_and_reason_reco
     assert read(answer, BY_NHS_NUMBER).code == "SMSP-0002"
     assert read(answer, BY_NHS_NUMBER).patient is None
     assert b"20100931" not in answer.body
-    assert scene.log.only(EventType.EXCHANGE_ALTERED).data["field"] == "birth-date"
+    unusable = scene.log.only(EventType.EXCHANGE_UNUSABLE).data
+    assert unusable["field"] == "birth-date"
+    assert unusable["reason"]
 
 
 @pytest.mark.requirement("SMSP-ERR-006", "j", "l")
@@ -329,11 +335,28 @@ def test_with_the_log_away_nothing_is_asked_and_nothing_answered(scene: Scene) -
     assert scene.spine.asked == []
 
 
-def test_with_the_log_away_at_the_end_spines_answer_is_withheld(scene: Scene) -> None:
-    scene.log.away_at = {2}
-    answer = scene.ask(BY_NHS_NUMBER, FOUND, FOUND, **BY_NUMBER)
+def test_with_the_log_away_at_the_end_spines_answer_is_withheld_and_recorded_when_the_log_is_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minispine.provider.exchange.PAY_EVERY_S", 0)
+    scene.log.away_at = {2, 3, 4}
+
+    async def away_and_back() -> Answer:
+        scene.spine.told = [FOUND, FOUND]
+        answer = await scene.exchanges().serve(scene.call(scene.message(BY_NHS_NUMBER, **BY_NUMBER)))
+        assert len(scene.log.entries) == 1
+        while len(scene.log.entries) == 1:
+            await asyncio.sleep(0)
+        return answer
+
+    answer = asyncio.run(away_and_back())
     assert read(answer, BY_NHS_NUMBER).code == "2100"
     assert b"LANGAN" not in answer.body
+    assert scene.log.entries[1].closes
+    assert scene.log.types()[1] == [
+        *("exchange.spine-answered", "exchange.spine-answered", "exchange.refused", "exchange.replied")
+    ]
+    assert scene.log.only(EventType.EXCHANGE_REPLIED).data["fault"] == "2100"
 
 
 def test_a_refusal_is_not_answered_without_its_record(scene: Scene) -> None:
@@ -368,6 +391,89 @@ def test_a_client_disabled_while_spine_answers_gets_fault_3000_and_no_reply_is_r
     assert replied.data["fault"] == "3000"
     assert scene.log.types()[1][:2] == ["exchange.spine-answered", "exchange.spine-answered"]
     assert scene.log.entries[1].closes
+
+
+def test_a_response_code_too_is_an_answer_and_not_recorded_after_a_disabling(scene: Scene) -> None:
+    scene.log.stale_at = {1}
+
+    def disable() -> None:
+        scene.registration = replace(scene.registration, enabled=False)
+        scene.version = 2
+
+    scene.on_refresh = disable
+    answer = scene.serve(scene.message().replace(b'extension="9449310467"', b'extension="123"'))
+    assert read(answer).code == "3000"
+    assert [event.data.get("code") for event in scene.log.events if event.type is EventType.EXCHANGE_REPLIED] == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"networks": ("10.0.0.0/8",)}, "network"), ({"certificates": ()}, "certificate")],
+)
+def test_everything_that_the_gate_asked_is_asked_again(scene: Scene, changes: dict[str, object], reason: str) -> None:
+    scene.log.stale_at = {1}
+
+    def edit() -> None:
+        scene.registration = replace(scene.registration, **changes)
+        scene.version = 2
+
+    scene.on_refresh = edit
+    assert read(scene.ask(VERIFY, FOUND, **BY_NUMBER)).code == "3000"
+    refused(scene, reason)
+
+
+def test_a_change_that_cannot_be_read_is_not_the_clients_fault(scene: Scene) -> None:
+    scene.log.stale_at = {1}
+    assert read(scene.ask(VERIFY, FOUND, **BY_NUMBER)).code == "2100"
+    refused(scene, "registry")
+
+
+# ── the time to stop ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_outlasts_the_time_to_stop_is_told_so_on_record(scene: Scene) -> None:
+    async def stopped() -> Answer:
+        scene.spine.silent = asyncio.Event()
+        serving = asyncio.create_task(scene.exchanges().serve(scene.call(scene.message())))
+        await scene.spine.silent.wait()
+        serving.cancel()
+        return await serving
+
+    assert read(asyncio.run(stopped())).code == "2100"
+    assert scene.log.types()[1] == ["exchange.outcome-unknown", "exchange.replied"]
+    assert scene.log.entries[1].closes
+
+
+@pytest.mark.parametrize("begun", [1, 2], ids=["opening", "closing"])
+def test_a_record_that_is_being_written_when_the_time_is_over_says_what_is_answered(scene: Scene, begun: int) -> None:
+    async def stopped() -> Answer:
+        scene.spine.told = [FOUND]
+        scene.log.slow = asyncio.Event()
+        serving = asyncio.create_task(scene.exchanges().serve(scene.call(scene.message())))
+        for _ in range(begun - 1):
+            await let_it_run()
+            scene.log.slow.set()
+            scene.log.slow = asyncio.Event()
+        await let_it_run()
+        serving.cancel()
+        await let_it_run()
+        scene.log.slow.set()
+        scene.log.slow = None
+        return await serving
+
+    answer = asyncio.run(stopped())
+    replied = scene.log.only(EventType.EXCHANGE_REPLIED).data
+    assert [entry.opens for entry in scene.log.entries] == [True, False]
+    assert scene.log.entries[1].closes
+    if begun == 1:
+        assert (read(answer).code, replied["fault"], scene.spine.asked) == ("2100", "2100", [])
+    else:
+        assert (read(answer).code, replied["code"]) == ("SMSP-0000", "SMSP-0000")
+
+
+async def let_it_run() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def test_an_edited_client_that_still_may_is_served_on_its_new_version(scene: Scene) -> None:
@@ -494,12 +600,20 @@ def test_d18_names_as_nhs_digital_wrote_them(scene: Scene) -> None:
     assert (name.prefix, name.given, name.family) == (None, ("LAURENCE",), "LANGAN")
 
 
+def test_a_success_without_a_number_is_none(scene: Scene) -> None:
+    nameless = Found(event="found", record=replace(RECORD, nhs_number=None))
+    assert scene.ask(FIND, nameless, **BY_NAME).label == "SMSP-0002"
+    assert scene.log.only(EventType.EXCHANGE_UNUSABLE).data["field"] == "nhs-number"
+
+
 def test_d23_a_search_after_a_failed_number_only_where_it_is_configured(scene: Scene) -> None:
     both = BY_NAME | BY_NUMBER
     not_verified = NotVerified(event="pds.40")
     assert scene.ask(DETAILS, not_verified, **both).label == "DEMOG-0040"
     scene.limits = replace(scene.limits, not_verified_falls_back_to_search=True)
-    assert scene.ask(DETAILS, not_verified, FOUND, FOUND, **both).label == "SMSP-0000"
+    other = Found(event="found", record=replace(RECORD, nhs_number=NEW_NUMBER))
+    answer = scene.ask(DETAILS, not_verified, other, other, **both)
+    assert (answer.label, read(answer, DETAILS).nhs_number) == ("SMSP-0000", NEW_NUMBER)
     assert [type(question) for question, _ in scene.spine.asked[1:]] == [CrossCheck, Trace, Retrieval]
     assert scene.ask(DETAILS, not_verified, **BY_NUMBER).label == "DEMOG-0040"
 

@@ -29,6 +29,8 @@ class EventType(StrEnum):
     """A message left, or tried to, and no usable reply came: unreachable, timed out, cut short."""
     EXCHANGE_ALTERED = "exchange.altered"
     """Data from Spine was changed or left out to fit the interface; rule and field here, values in the private part."""
+    EXCHANGE_UNUSABLE = "exchange.unusable"
+    """No safe answer can be made of what Spine sent: rule, field and reason."""
     EXCHANGE_REPLIED = "exchange.replied"
     """The answer given to the client: response code or fault, source."""
     EXCHANGE_REFUSED = "exchange.refused"

@@ -167,9 +167,15 @@ class RevocationLists:
             for _, listed in self._lists.get(facts.issuer, ())
         )
 
-    def covers(self, issuer: str) -> bool:
-        """Tell whether there is a list of the authority with this RFC 4514 name."""
-        return issuer in self._lists
+    def can_tell(self, facts: CertificateFacts, now: datetime.datetime) -> bool:
+        """Tell whether the lists say anything about a certificate at `now`.
+
+        They do where its authority has a list that is in date. Where no lists are configured at all nothing is asked
+        of them.
+        """
+        if not self._lists:
+            return True
+        return any(_in_date(listed, now) for _, listed in self._lists.get(facts.issuer, ()))
 
     def problems(self, now: datetime.datetime) -> list[str]:
         """Say which files are out of date at `now`, or promise no next issue; empty when all are current."""
@@ -185,6 +191,10 @@ class RevocationLists:
                     f"{path}: out of date since {following:%Y-%m-%d %H:%M} UTC; fetch the authority's new list"
                 )
         return found
+
+
+def _in_date(listed: x509.CertificateRevocationList, now: datetime.datetime) -> bool:
+    return listed.last_update_utc <= now and listed.next_update_utc is not None and now <= listed.next_update_utc
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:

@@ -33,7 +33,7 @@ IN_FLIGHT: Final = Gauge("minispine_in_flight", "Requests being served", multipr
 WAITING: Final = Gauge("minispine_waiting", "Requests waiting for their turn", multiprocess_mode="livesum")
 SPINE_CALLS: Final = Counter("minispine_spine_calls", "Messages to Spine, by what came", ("interaction", "outcome"))
 PEERS_REFUSED: Final = Counter("minispine_peers_refused", "Connections without an identified client", ("reason",))
-REFUSALS: Final = Counter("minispine_refusals", "Requests refused before Spine was asked", ("reason",))
+REFUSALS: Final = Counter("minispine_refusals", "Requests answered without an outcome of Spine, by reason", ("reason",))
 AUDIT_AVAILABLE: Final = Gauge(
     "minispine_audit_available", "1 while the audit log can be written", multiprocess_mode="livemin"
 )

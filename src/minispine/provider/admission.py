@@ -7,7 +7,7 @@ kept waiting past its deadline. (Lanes and the budget shared by all workers are 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from minispine.observe import metrics
 
@@ -78,7 +78,8 @@ class Admission:
             if mine.done() and not mine.cancelled():
                 self._leave()  # the turn was handed over just as the wait ended
             else:
-                self._waiting.remove(mine)
+                with suppress(ValueError):  # whoever left at this moment may have passed over us already
+                    self._waiting.remove(mine)
             if isinstance(stopped, TimeoutError):
                 raise self.busy() from None
             raise

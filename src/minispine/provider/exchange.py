@@ -8,7 +8,8 @@ no answer is returned before its record is. Where that cannot be kept the client
 import asyncio
 import datetime
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, Protocol
 
 import msgspec
@@ -20,13 +21,13 @@ from minispine.domain.identity import IdentityRefused
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, Outcome, Unavailable, Unusable, kind_of
 from minispine.domain.patient import Patient
-from minispine.domain.presentation import Alteration, NotPresentable, present
-from minispine.domain.question import Question
+from minispine.domain.presentation import NotPresentable, present
+from minispine.domain.question import Question, Retrieval
 from minispine.domain.request import InvalidInput, PdsRequest, Reply, Source
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, log, where
 from minispine.provider.admission import Admission, Busy
-from minispine.provider.clients import Registration, denial
+from minispine.provider.clients import CertificateNames, Registration, accepts, denial, in_networks
 from minispine.provider.identify import identify
 from minispine.provider.in_force import Client, InForce
 from minispine.provider.services import pds as service
@@ -37,6 +38,11 @@ from minispine.wire import itk, pds, soap
 INVALID_INPUT: Final = "input.invalid"
 UNUSABLE_DATA: Final = "answer.data"
 TIMED_OUT: Final = "transport.timeout"
+
+MOST_OWED: Final = 1000
+"""How many records are kept for a log that is away; beyond that an exchange is closed as unknown at the next start."""
+
+PAY_EVERY_S: Final = 0.5
 
 _CONNECTIVITY_CODES: Final = {"SMSP-0004": "DEMOG-9999", "SMSP-0005": "SMSP-9999"}
 """D7: what clients get that throw on codes which the PDS column of the vocabulary's workbook does not list."""
@@ -56,6 +62,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     client: Client
+    certificate: CertificateNames
     peer: str
     path: str
     soap_action: str | None
@@ -132,11 +139,16 @@ class Exchanges:
         self._admission = admission
         self._now = now
         self._new_id = new_id
+        self._owed: deque[Entry] = deque()
+        self._paying: asyncio.Task[None] | None = None
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def serve(self, call: Call) -> Answer:
-        """Answer one request. Never raises: a defect of our own is fault 2200, with a reference in the log."""
+        """Answer one request. Never raises: a defect of our own is fault 2200, with a reference in the log.
+
+        A task that is cancelled, because the time to stop is over, still answers: with a retryable fault.
+        """
         began = time.perf_counter()
         trail = self._trail(call)
         operation = "unknown"
@@ -149,9 +161,11 @@ class Exchanges:
             except _Refusal as refusal:
                 answer = await self._refuse(refusal, call, request, trail)
         except AuditUnavailable:
-            answer = self.store_down()
+            answer = self._owe(trail)
+        except asyncio.CancelledError:
+            answer = await self._cut_off(trail)
         except Exception as defect:
-            answer = await self._defect(defect, call, request, trail)
+            answer = await self._defect(defect, request, trail)
         metrics.exchanges(operation, answer.label).inc()
         metrics.exchange_seconds(operation).observe(time.perf_counter() - began)
         return answer
@@ -176,13 +190,14 @@ class Exchanges:
         ids = self._reserve(asked_for.operation)
         trail.asking(question, self._spine.interaction(question), ids[0][0], sender)
         trail.reserved([each for turn, several in enumerate(ids) for each in several[0 if turn else 1 :]])
-        guard = Guard(client=call.client.registration.name, version=call.client.version)
         try:
-            guard = await self._commit(trail.opening(guard), request)
+            guard, cut_off = await _to_its_end(self._commit(trail.opening(_guard(call)), call, request, sender))
         except _Refusal:
             trail.withdraw_asking()
             raise
         trail.opened()
+        if cut_off:
+            raise asyncio.CancelledError
         clock.lap("audit-asking")
 
         try:
@@ -190,22 +205,17 @@ class Exchanges:
                 clock.lap("queue")
                 if call.gone():
                     return await self._abandon(trail, call)
-                outcome = await self._ask(question, questions, ids, sender, trail, deadline_s)
+                outcome, retrieved = await self._ask(question, questions, ids, sender, trail, deadline_s)
                 clock.lap("spine")
         except Busy as busy:
             raise self._busy(busy) from None
 
-        reply, event, alterations, source = await self._reply(call.client.registration, asked_for, outcome)
-        trail.altered(alterations)
-        answer = self._write(reply, event, source, call, request, trail)
+        reply, event = await self._reply(call.client.registration, asked_for, outcome, retrieved, trail)
+        answer = self._write(reply, event, "spine", call, request, trail)
         clock.lap("answer")
         if call.gone():
             trail.undelivered()
-        try:
-            await self._commit(trail.closing(guard), request)
-        except _Refusal:
-            trail.withdraw_reply()
-            raise
+        await self._close(guard, call, request, sender, trail)
         clock.lap("audit-answer")
         return answer
 
@@ -315,11 +325,17 @@ class Exchanges:
         sender: Sender,
         trail: Trail,
         deadline_s: float,
-    ) -> Outcome:
-        """Put one question after another until the service has the outcome that decides."""
+    ) -> tuple[Outcome, str | None]:
+        """Put one question after another until the service has the outcome that decides.
+
+        Gives that outcome, and the number that was retrieved last, if any was.
+        """
         loop = asyncio.get_running_loop()
+        retrieved: str | None = None
         for several in ids:
             outcome: Outcome
+            if isinstance(question, Retrieval):
+                retrieved = question.nhs_number
             left_s = deadline_s - loop.time()
             if refusal := self._spine.refusal(question):
                 outcome = refusal
@@ -335,24 +351,31 @@ class Exchanges:
                 question = questions.send(outcome)
             except StopIteration as decided:
                 final: Outcome = decided.value
-                return final
+                return final, retrieved
         raise AssertionError("a service asked more questions than it declares")
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _reply(
-        self, registration: Registration, request: PdsRequest, outcome: Outcome
-    ) -> tuple[Reply, str, tuple[Alteration, ...], Source]:
-        """Outcome to reply: the code by the table in force, and what may be disclosed with it (SMSP-ERR-004)."""
+        self,
+        registration: Registration,
+        request: PdsRequest,
+        outcome: Outcome,
+        retrieved: str | None,
+        trail: Trail,
+    ) -> tuple[Reply, str]:
+        """Outcome to reply: the code by the table in force, and what may be disclosed with it (SMSP-ERR-004).
+
+        Gives the reply and the event that it stands for; what had to be altered, or cannot be used, goes to the trail.
+        """
         patient: Patient | None = None
-        alterations: tuple[Alteration, ...] = ()
         if isinstance(outcome, Found) and service.discloses_details(request.operation):
-            shown = present(outcome.record, today=_today(self._now()), asked_number=request.nhs_number)
+            shown = present(outcome.record, today=_today(self._now()), asked_number=retrieved)
             if isinstance(shown, NotPresentable):
-                alterations = (Alteration(rule=f"unusable: {shown.reason}", field=shown.field, before="", after=""),)
+                trail.unusable(shown.rule, shown.field, shown.reason)
                 outcome = Unusable(event=UNUSABLE_DATA)
             else:
-                alterations = shown.alterations
+                trail.altered(shown.alterations)
                 patient = await self._with_practice(_styled(shown.patient, registration))
         number = service.subject_number(
             request,
@@ -360,8 +383,9 @@ class Exchanges:
             superseded_bare=registration.compatibility.superseded_bare,
             not_verified_component=registration.compatibility.not_verified_component,
         )
-        if number is not None and not nhs_number.is_valid(number):
-            alterations = (Alteration(rule="unusable: check digit", field="nhs_number", before=number, after=""),)
+        nameless = number is None and isinstance(outcome, Found)
+        if nameless or (number is not None and not nhs_number.is_valid(number)):
+            trail.unusable("nhs-number.invalid", "nhs-number", "Spine named no valid NHS number")
             number, patient, outcome = None, None, Unusable(event=UNUSABLE_DATA)
         verifying = request.operation is Operation.VERIFY_NHS_NUMBER and number is not None
         reply = Reply(
@@ -371,7 +395,7 @@ class Exchanges:
             patient=patient,
             local_identifier=request.local_identifier if number is not None else None,
         )
-        return reply, outcome.event, alterations, "spine"
+        return reply, outcome.event
 
     def _code(self, event: str, registration: Registration) -> str:
         """The response code of an event; what is not in the vocabulary cannot leave (SMSP-ERR-002)."""
@@ -400,7 +424,7 @@ class Exchanges:
             payload = pds.write_response(request.operation, reply, id=response_id, vocabulary=vocabulary)
         except pds.Unrepresentable as problem:
             event = UNUSABLE_DATA
-            trail.altered([Alteration(rule=f"unusable: {problem.reason}", field=problem.field, before="", after="")])
+            trail.unusable("answer.unrepresentable", problem.field, problem.reason)
             reply = Reply(code=self._code(event, registration))
             payload = pds.write_response(request.operation, reply, id=response_id, vocabulary=vocabulary)
         compatibility = registration.compatibility
@@ -452,7 +476,14 @@ class Exchanges:
             )
         if call.gone():
             trail.undelivered()
-        await self._log.append(trail.closing(None))
+        if refusal.event is None or request is None:
+            await self._log.append(trail.closing(None))
+            return answer
+        # A response code is an answer: none is recorded for a client after its disabling (Law 11).
+        try:
+            await self._close(_guard(call), call, request, None, trail)
+        except _Refusal as denied:
+            return await self._refuse(denied, call, None, trail)
         return answer
 
     async def refuse(self, call: Call, reason: str, fault: soap.Fault) -> Answer:
@@ -461,7 +492,7 @@ class Exchanges:
         try:
             answer = await self._refuse(_Refusal(reason, fault=fault), call, None, trail)
         except AuditUnavailable:
-            answer = self.store_down()
+            answer = self._owe(trail)
         metrics.exchanges("unknown", answer.label).inc()
         return answer
 
@@ -473,28 +504,62 @@ class Exchanges:
         """The answer when no record can be made of one (Law 1)."""
         return self.fault(_fault("2100", "the audit log cannot be written; try again later"))
 
-    def cut_off(self) -> Answer:
-        """The answer to what outlasts the time to stop; its exchange is closed as unknown at the next start."""
-        return self.fault(_fault("2100", "the provider is stopping; what was asked may have been done"))
-
     async def _abandon(self, trail: Trail, call: Call) -> Answer:
         """The client has gone before anything was asked: nothing is asked (SMSP-AUDIT-008)."""
         trail.abandoned()
         await self._log.append(trail.closing(None))
         return Answer(status=499, body=b"", label="abandoned")
 
-    async def _defect(self, defect: Exception, call: Call, request: itk.ItkRequest | None, trail: Trail) -> Answer:
+    def _owe(self, trail: Trail) -> Answer:
+        """Answer that the log is away, and write what happened as soon as it is back.
+
+        What was to be committed may yet turn up in the log, so the record that is owed also says what was answered.
+        """
+        answer = self.store_down()
+        trail.withdraw_reply()
+        trail.refused("audit-unavailable")
+        trail.replied(answer.body, source="local", fault="2100", status=answer.status)
+        if len(self._owed) < MOST_OWED:
+            self._owed.append(trail.closing(None))
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.create_task(self._pay())
+        return answer
+
+    async def _pay(self) -> None:
+        """Write the records that are owed, in order, until none is."""
+        while self._owed:
+            try:
+                await self._log.append(self._owed[0])
+            except AuditUnavailable:
+                await asyncio.sleep(PAY_EVERY_S)
+            else:
+                self._owed.popleft()
+
+    async def _cut_off(self, trail: Trail) -> Answer:
+        """The time to stop is over: say so, on record. What was asked of Spine may have been answered unseen."""
+        answer = self.fault(_fault("2100", "the provider is stopping; what was asked may have been done"))
+        trail.withdraw_reply()
+        trail.cut_off()
+        trail.replied(answer.body, source="local", fault="2100", status=answer.status)
+        try:
+            await self._log.append(trail.closing(None))
+        except AuditUnavailable:
+            return self._owe(trail)
+        return answer
+
+    async def _defect(self, defect: Exception, request: itk.ItkRequest | None, trail: Trail) -> Answer:
         """A mistake of our own: fault 2200 with a reference, and where it happened in the log, never with its words."""
         reference = self._new_id()
         log(LogEvent.DEFECT, reference=reference, exception=type(defect).__name__, where=where(defect))
         fault = _fault("2200", f"reference {reference}")
         answer = self.fault(fault, request.message_id if request else None)
+        trail.withdraw_reply()
         trail.refused("defect", reference=reference)
         trail.replied(answer.body, source="local", fault="2200", status=answer.status)
         try:
             await self._log.append(trail.closing(None))
         except AuditUnavailable:
-            return self.store_down()
+            return self._owe(trail)
         return answer
 
     @staticmethod
@@ -515,14 +580,14 @@ class Exchanges:
 
     # ── the two durable points ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def _commit(self, entry: Entry, request: itk.ItkRequest) -> Guard:
+    async def _commit(self, entry: Entry, call: Call, request: itk.ItkRequest, sender: Sender | None) -> Guard:
         """Make a record durable while the registration it relies on is in force (Law 11).
 
-        A registration that changed meanwhile is looked at again: if it still allows this request the record is
-        committed on its new version; otherwise nothing is committed.
+        A registration that changed meanwhile is looked at again: if it still allows this request, for the same sender,
+        the record is committed on its new version; otherwise nothing is committed.
 
         Raises:
-            _Refusal: the registration no longer allows the request.
+            _Refusal: the registration no longer allows the request, or cannot be read.
         """
         guard = entry.guard
         assert guard is not None
@@ -530,18 +595,57 @@ class Exchanges:
             try:
                 await self._log.append(entry)
             except GuardFailed:
-                guard = await self._still_allowed(guard, request)
+                guard = await self._still_allowed(guard, call, request, sender)
                 entry = msgspec.structs.replace(entry, guard=guard)
             else:
                 return guard
 
-    async def _still_allowed(self, failed: Guard, request: itk.ItkRequest) -> Guard:
+    async def _close(
+        self, guard: Guard, call: Call, request: itk.ItkRequest, sender: Sender | None, trail: Trail
+    ) -> None:
+        """Commit the last record; with it on record the answer is given, also when the time to stop is over.
+
+        Raises:
+            _Refusal: the registration no longer allows the request; the reply that was noted is withdrawn.
+        """
+        try:
+            await _to_its_end(self._commit(trail.closing(guard), call, request, sender))
+        except _Refusal:
+            trail.withdraw_reply()
+            raise
+
+    async def _still_allowed(self, failed: Guard, call: Call, request: itk.ItkRequest, sender: Sender | None) -> Guard:
+        """Ask again everything that was asked when the request came, of the registration as it is now."""
         await self._refresh()
         found = self._in_force().clients.get(failed.client)
-        if found is None or not found.registration.enabled or found.version == failed.version:
+        if found is not None and found.version == failed.version:
+            # The log knows of a later version that we cannot read, or not use: that is not the client's fault.
+            raise _Refusal("registry", fault=_fault("2100", "the registry cannot be read; try again later"))
+        if found is None or not found.registration.enabled:
             raise _denied("disabled")
-        self._permit(found.registration, request, None)
+        if not accepts(found.registration, call.certificate, _datetime(self._now())):
+            raise _denied("certificate")
+        if not in_networks(found.registration, call.peer):
+            raise _denied("network")
+        if sender is not None and self._permit(found.registration, request, None) != sender:
+            raise _Refusal("registry", fault=_fault("2100", "the registration has changed; try again"))
         return Guard(client=failed.client, version=found.version)
+
+
+async def _to_its_end(commit: Coroutine[None, None, Guard]) -> tuple[Guard, bool]:
+    """Wait for a commit also where we are cancelled meanwhile: it would be done all the same, and must be known of.
+
+    Gives its guard, and whether we were cancelled.
+    """
+    task = asyncio.ensure_future(commit)
+    try:
+        return await asyncio.shield(task), False
+    except asyncio.CancelledError:
+        return await task, True
+
+
+def _guard(call: Call) -> Guard:
+    return Guard(client=call.client.registration.name, version=call.client.version)
 
 
 class _Stages:
@@ -558,6 +662,7 @@ class _Stages:
 
 _DENIALS: Final[dict[str, str]] = {
     "disabled": "this client is not enabled",
+    "certificate": "this client no longer comes by this certificate",
     "identity.asid-unknown": "the system in the audit identity maps to no single organisation",
     "network": "this client is not registered for this network",
     "service": "this client is not registered for this service",

@@ -143,6 +143,17 @@ class Trail:
                 {"before": alteration.before, "after": alteration.after},
             )
 
+    def unusable(self, rule: str, field: str, reason: str) -> None:
+        """Note why no safe answer can be made of what Spine sent (SMSP-VAL-004 c)."""
+        self._add(EventType.EXCHANGE_UNUSABLE, {"rule": rule, "field": field, "reason": reason})
+
+    def cut_off(self) -> None:
+        """Note that we stopped waiting because the time to stop was over: what was asked may have been answered."""
+        if self._opened:
+            self._add(EventType.EXCHANGE_OUTCOME_UNKNOWN, {"reason": "stopping"})
+        else:
+            self.refused("stopping")
+
     def refused(self, reason: str, **said: Any) -> None:
         """Note that nothing was asked, and why; `reason` is a fixed word."""
         self._add(EventType.EXCHANGE_REFUSED, {"reason": reason, **said})
@@ -167,9 +178,9 @@ class Trail:
         self._events = [event for event in self._events if event.type not in asking]
 
     def withdraw_reply(self) -> None:
-        """Take back the last reply noted: it was not given after all."""
-        last = max(i for i, event in enumerate(self._events) if event.type is EventType.EXCHANGE_REPLIED)
-        self._events = self._events[:last]
+        """Take back the reply noted, if one was: it was not given after all."""
+        told = (EventType.EXCHANGE_REPLIED, EventType.EXCHANGE_UNDELIVERED)
+        self._events = [event for event in self._events if event.type not in told]
         self._bodies = [body for body in self._bodies if body.name != "reply"]
 
     def undelivered(self) -> None:

@@ -112,6 +112,7 @@ class MachinesApp:
         def call(body: bytes) -> Call:
             return Call(
                 client=caller.client,
+                certificate=caller.certificate,
                 peer=caller.address,
                 path=scope["path"],
                 soap_action=_header(headers, b"soapaction"),
@@ -132,12 +133,7 @@ class MachinesApp:
                 fault = soap.Fault(kind="client", code="1000", diagnostic=refused.diagnostic)
                 await _answer(send, await self._exchanges.refuse(call(b""), refused.reason, fault))
             else:
-                try:
-                    answer = await self._exchanges.serve(call(body))
-                except asyncio.CancelledError:
-                    await _answer(send, self._exchanges.cut_off())
-                    raise
-                await _answer(send, answer)
+                await _answer(send, await self._exchanges.serve(call(body)))
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Read the body within the limits of size and time."""
@@ -147,17 +143,12 @@ class MachinesApp:
         declared = headers.get(b"content-length", b"0")
         if len(declared) > 18 or int(declared) > most:
             raise BodyRefused("too-large", f"the message is larger than {most} bytes")
-        message = await receive()
-        if message["type"] == "http.request" and not message["more_body"]:
-            whole: bytes = message["body"]
-            if len(whole) > most:
-                raise BodyRefused("too-large", f"the message is larger than {most} bytes")
-            return whole
         parts: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._machines.body_timeout_s):
                 while True:
+                    message = await receive()
                     if message["type"] == "http.disconnect":
                         raise BodyRefused("cut-short", "the message ended before its end")
                     parts.append(message["body"])
@@ -166,7 +157,6 @@ class MachinesApp:
                         raise BodyRefused("too-large", f"the message is larger than {most} bytes")
                     if not message["more_body"]:
                         return b"".join(parts)
-                    message = await receive()
         except TimeoutError:
             raise BodyRefused("too-slow", "the message did not arrive whole in time") from None
 

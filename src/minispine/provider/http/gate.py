@@ -44,6 +44,7 @@ class Caller(msgspec.Struct, frozen=True):
 
     address: str
     client: Client
+    certificate: CertificateNames
 
 
 class Gate:
@@ -75,8 +76,8 @@ class Gate:
             return Stranger(peer, "no-certificate")
         if not certificate.not_before <= now < certificate.not_after:
             return Stranger(peer, "certificate-expired")
-        if self.revoked.problems(now):
-            return Stranger(peer, "revocation-unknown")  # Law 2: an old list does not say who was revoked since
+        if not self.revoked.can_tell(certificate, now):
+            return Stranger(peer, "revocation-unknown")  # Law 2
         if self.revoked.revoked(certificate):
             return Stranger(peer, "certificate-revoked")
         names = CertificateNames(certificate.subject, certificate.issuer, certificate.fingerprint)
@@ -84,7 +85,7 @@ class Gate:
         if client is None:
             return Stranger(peer, "certificate-unknown")
         metrics.client_certificate_days(client.registration.name).set(certificate.days_left(now))
-        return Caller(peer, client)
+        return Caller(peer, client, names)
 
     def _is_proxy(self, peer: str) -> bool:
         try:

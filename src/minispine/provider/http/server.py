@@ -5,9 +5,11 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
+
+LAST_WORDS_S: Final = 4.0
 
 
 class Server(uvicorn.Server):
@@ -74,3 +76,6 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self.running is not None:
             await self.running
+        if unfinished := set(self.server_state.tasks):
+            # Their time is over and they have been told so; they still answer that, on record.
+            await asyncio.wait(unfinished, timeout=LAST_WORDS_S)
