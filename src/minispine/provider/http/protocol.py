@@ -5,6 +5,7 @@ application whose certificate came. That is all that is added here.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -54,17 +55,25 @@ class MachineProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         whole_by_s: float = 10.0,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._whole_by_s = whole_by_s
+        self._draining = draining
         self._connection: Connection | None = None
         self._arriving: asyncio.TimerHandle | None = None
         self._begun = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the caller's certificate; an idle connection is closed like one between requests."""
+        """Take the caller's certificate; an idle connection is closed like one between requests.
+
+        One whose handshake was still going on when we began to stop was not told then, so it is told now.
+        """
         super().connection_made(transport)
+        if self._draining():
+            self.shutdown()
+            return
         self._connection = Connection(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 

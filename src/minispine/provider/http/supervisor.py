@@ -106,6 +106,7 @@ class Supervisor:
                 if not self._stopping:
                     deadline_s = time.monotonic() + self._settings.drain_s + 5.0
                 self._stopping = True
+                self._sockets["machines"].close()  # else the kernel would go on accepting what nobody serves
                 self._signal(signal.SIGTERM)
             elif received is not None and received.si_signo == signal.SIGHUP:
                 self._signal(signal.SIGHUP)

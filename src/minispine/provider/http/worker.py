@@ -162,7 +162,11 @@ class Worker:
                 machines,
                 self._sockets["machines"],
                 self._tls,
-                protocol=functools.partial(MachineProtocol, whole_by_s=settings.machines.body_timeout_s),
+                protocol=functools.partial(
+                    MachineProtocol,
+                    whole_by_s=settings.machines.body_timeout_s,
+                    draining=self._draining.is_set,
+                ),
                 timeout_keep_alive=round(settings.machines.idle_timeout_s),
                 timeout_graceful_shutdown=round(settings.drain_s),
                 backlog=settings.machines.backlog,
