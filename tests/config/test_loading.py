@@ -1,3 +1,4 @@
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from minispine.config import ConfigurationInvalid, Settings, check, example, load
+from minispine.config import ConfigurationInvalid, Settings, check, example, load, load_with_digest
 from minispine.config.loading import RULES
 
 MINIMAL = """
@@ -47,6 +48,13 @@ def test_paths_are_absolute_from_the_folder_of_the_file(
     assert settings.machines.key == Path("/etc/smsp.key")
     assert settings.machines.crl == (tmp_path / "one.crl", Path("/two.crl"))
     assert settings.storage.url == f"sqlite:{tmp_path}/data"
+
+
+def test_the_digest_is_of_the_bytes_that_were_read(written: Callable[..., Path]) -> None:
+    file = written()
+    settings, digest = load_with_digest(file)
+    assert settings == load(file)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_what_is_left_out_has_its_default(written: Callable[..., Path]) -> None:
@@ -150,6 +158,13 @@ def test_each_rule_finds_its_breach_and_nothing_else(written: Callable[..., Path
     (problem,) = check(changed(load(written()), key, value))
     assert problem.key == key
     assert str(value) not in problem.reason or len(str(value)) == 1
+
+
+@pytest.mark.parametrize("key", [rule.key for rule in RULES if rule.key.endswith("_s") and rule.severity == "error"])
+def test_a_time_longer_than_a_day_is_a_slip(written: Callable[..., Path], key: str) -> None:
+    for value in (86_401.0, 1e300, float("inf"), float("nan")):
+        (problem,) = check(changed(load(written()), key, value))
+        assert (problem.key, problem.severity) == (key, "error")
 
 
 def test_every_rule_has_a_breach_above() -> None:

@@ -1,10 +1,25 @@
-"""minispine.toml: what needs a restart, read once into one immutable `Settings`; errors name file, key and reason.
+"""minispine.toml: what needs a restart, read into one immutable `Settings`; errors name file, key and reason.
 
-What changes while running (clients, reference tables) is in the registry of ``storage``, not here (Law 11).
+The few keys that are taken while running are in ``rereading.py``. What else changes while running (clients, reference
+tables) is in the registry of ``storage``, not here (Law 11).
 """
 
 from minispine.config.example import example
-from minispine.config.loading import ConfigurationInvalid, Problem, check, load
+from minispine.config.loading import ConfigurationInvalid, Problem, check, load, load_with_digest
+from minispine.config.rereading import CHANGEABLE, decode, differing, encode, taking
 from minispine.config.settings import Settings
 
-__all__ = ["ConfigurationInvalid", "Problem", "Settings", "check", "example", "load"]
+__all__ = [
+    "CHANGEABLE",
+    "ConfigurationInvalid",
+    "Problem",
+    "Settings",
+    "check",
+    "decode",
+    "differing",
+    "encode",
+    "example",
+    "load",
+    "load_with_digest",
+    "taking",
+]

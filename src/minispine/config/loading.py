@@ -6,8 +6,8 @@ named in the settings are there and fit for use is asked by ``keys/checking.py``
 
 import datetime
 import difflib
+import hashlib
 import ipaddress
-import math
 import re
 import tomllib
 import typing
@@ -22,6 +22,9 @@ import msgspec
 from minispine.config.settings import Settings
 
 Severity = Literal["error", "warning"]
+
+DAY_S: Final = 86_400.0
+"""The longest time that any setting may name; longer ones are slips, and the largest no clock can count."""
 
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
@@ -62,8 +65,18 @@ def load(file: Path) -> Settings:
         ConfigurationInvalid: the file cannot be read, is not TOML, has a key that is not known or lacks one that is
             needed, or a value has the wrong type.
     """
+    return load_with_digest(file)[0]
+
+
+def load_with_digest(file: Path) -> tuple[Settings, str]:
+    """Read settings as `load` does; give them with the SHA-256, in hex, of the very bytes they were read from.
+
+    Raises:
+        ConfigurationInvalid: as `load`.
+    """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        document = tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigurationInvalid(file, "", f"cannot be read: {(error.strerror or 'unknown').lower()}") from None
     except UnicodeDecodeError:
@@ -86,7 +99,7 @@ def load(file: Path) -> Settings:
         settings = msgspec.convert(document, Settings, dec_hook=path)
     except msgspec.ValidationError as error:
         raise ConfigurationInvalid(file, *_explained(error)) from None
-    return _with_storage_folder(settings, folder)
+    return _with_storage_folder(settings, folder), hashlib.sha256(content).hexdigest()
 
 
 def check(settings: Settings) -> list[Problem]:
@@ -108,11 +121,19 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 def _positive(value: float, _: Settings) -> bool:
-    return 0 < value < math.inf
+    return value > 0
 
 
 def _not_negative(value: float, _: Settings) -> bool:
-    return 0 <= value < math.inf
+    return value >= 0
+
+
+def _some_time(value: float, _: Settings) -> bool:
+    return 0 < value <= DAY_S
+
+
+def _time(value: float, _: Settings) -> bool:
+    return 0 <= value <= DAY_S
 
 
 def _port(value: int, _: Settings) -> bool:
@@ -188,8 +209,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("machines.public_url", _https, "must be an https address without user, query or fragment"),
     Rule("machines.max_body_bytes", _positive, "must be more than 0"),
-    Rule("machines.body_timeout_s", _positive, "must be more than 0"),
-    Rule("machines.idle_timeout_s", _positive, "must be more than 0"),
+    Rule("machines.body_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule("machines.idle_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("machines.backlog", _positive, "must be more than 0"),
     Rule(
         "management.host",
@@ -203,13 +224,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("spine.pds.url", _https, "must be an https address without user, query or fragment"),
     Rule("spine.pds.to_asid", lambda v, _: bool(re.fullmatch(r"[0-9]{12}", v)), "must be an ASID of 12 digits"),
     Rule("spine.pds.proxy", _proxy, "must be an http or https address"),
-    Rule("spine.pds.connect_timeout_s", _positive, "must be more than 0"),
-    Rule("spine.pds.timeout_s", _positive, "must be more than 0"),
+    Rule("spine.pds.connect_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule("spine.pds.timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("spine.pds.retries", lambda v, _: 0 <= v <= 5, "must be 0 to 5"),
     Rule("spine.pds.max_connections", _positive, "must be more than 0"),
     Rule("spine.pds.breaker_failures", _positive, "must be more than 0"),
-    Rule("spine.pds.breaker_open_s", _positive, "must be more than 0"),
-    Rule("exchange.clock_skew_s", _not_negative, "must not be negative"),
+    Rule("spine.pds.breaker_open_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule("exchange.clock_skew_s", _time, "must be 0 to a day, 86400"),
     Rule("exchange.max_in_flight", _positive, "must be more than 0"),
     Rule("exchange.max_waiting", _not_negative, "must not be negative"),
     Rule("workers", _positive, "must be 1 or more"),
@@ -218,10 +239,10 @@ RULES: Final[tuple[Rule, ...]] = (
         _one_process_on_sqlite,
         "must be 1 with an sqlite store; several workers need a postgresql store (storage.url)",
     ),
-    Rule("drain_s", _not_negative, "must not be negative"),
+    Rule("drain_s", _time, "must be 0 to a day, 86400"),
     Rule(
         "exchange.clock_skew_s",
-        lambda v, _: v <= datetime.timedelta(minutes=15).total_seconds(),
+        lambda v, s: v <= datetime.timedelta(minutes=15).total_seconds() or not _time(v, s),
         "lets a message be used again for more than a quarter of an hour after it expired",
         "warning",
     ),
