@@ -4,16 +4,20 @@ import asyncio
 import resource
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import psycopg
 import pytest
 
+from minispine.audit.encoding import Prepared, prepare
 from minispine.audit.events import AuditUnavailable, Body, Entry, Event, EventType, Receipt
 from minispine.audit.log import AuditLog
 from minispine.audit.reading import events, last_sequence
+from minispine.audit.sealing import Sealer
 from minispine.audit.verification import Verified, verify
+from minispine.audit.writer import Writer
 from minispine.storage import Database, Store
 from tests.audit.conftest import START, LogMaker, note
 from tests.databases import Postgres
@@ -284,3 +288,54 @@ def test_connections_ended_by_the_server_are_made_anew(postgresql_url: str, make
 def test_healthy_before_anything_was_tried(log: AuditLog) -> None:
     assert log.healthy
     assert log.reason is None
+
+
+class CountingSealer:
+    """Commits to nothing, and remembers how many entries each commit had. The first waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.first = threading.Event()
+
+    def seal(self, batch: Sequence[Prepared]) -> list[Receipt]:
+        if not self.batches:
+            self.first.wait(PATIENCE_S)
+        self.batches.append(len(batch))
+        return [Receipt(sequence=1)] * len(batch)
+
+    def disconnect(self) -> None: ...
+
+
+def test_only_entries_that_come_in_company_wait_for_others() -> None:
+    sealer, arrived, pauses = CountingSealer(), threading.Event(), list[float]()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        arrived.wait(PATIENCE_S)
+
+    writer = Writer(cast("Sealer", sealer), timeout_s=PATIENCE_S, queue=100, pause=pause)
+
+    def entry() -> asyncio.Future[Receipt]:
+        return asyncio.ensure_future(writer.write(prepare(note(), instance="a", salt=b"")))
+
+    async def story() -> None:
+        alone = entry()
+        await until(writer._queue.empty)
+        company = [entry() for _ in range(3)]
+        await asyncio.sleep(0)
+        sealer.first.set()
+        await asyncio.gather(alone, *company)
+        assert (sealer.batches, pauses) == ([1, 3], [])
+        one = entry()
+        await until(lambda: bool(pauses))
+        other = entry()
+        await asyncio.sleep(0)
+        arrived.set()
+        await asyncio.gather(one, other)
+        await entry()
+        await entry()
+        assert sealer.batches == [1, 3, 2, 1, 1]
+        assert len(pauses) == 2
+
+    asyncio.run(story())
+    writer.close()
