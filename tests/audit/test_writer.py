@@ -295,11 +295,11 @@ class CountingSealer:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
-        self.first = threading.Event()
+        self.begun, self.first = threading.Event(), threading.Event()
 
     def seal(self, batch: Sequence[Prepared]) -> list[Receipt]:
-        if not self.batches:
-            self.first.wait(PATIENCE_S)
+        self.begun.set()
+        self.first.wait(PATIENCE_S)
         self.batches.append(len(batch))
         return [Receipt(sequence=1)] * len(batch)
 
@@ -320,7 +320,7 @@ def test_only_entries_that_come_in_company_wait_for_others() -> None:
 
     async def story() -> None:
         alone = entry()
-        await until(writer._queue.empty)
+        await until(sealer.begun.is_set)
         company = [entry() for _ in range(3)]
         await asyncio.sleep(0)
         sealer.first.set()
