@@ -268,7 +268,11 @@ class House:
         return f"http://127.0.0.1:{self.management_port}"
 
     def ready(self) -> tuple[int, dict[str, Any]]:
-        status, body = fetch(f"{self.management}/ready")
+        """The status of /ready and what it says; nothing while no worker is there to say it."""
+        try:
+            status, body = fetch(f"{self.management}/ready")
+        except OSError:
+            return 0, {}
         return status, json.loads(body)
 
     def metric(self, name: str, **labels: str) -> float:
@@ -309,11 +313,15 @@ class House:
     ) -> "Line":
         """Open a connection as a client system, from any address of the loopback network."""
         raw = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S, source_address=(source, 0))
-        try:
-            return Line((context or self.tls(certificate)).wrap_socket(raw, server_hostname="localhost"))
-        except BaseException:
-            raw.close()
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(raw.close)
+            tls = (context or self.tls(certificate)).wrap_socket(
+                raw, server_hostname="localhost", do_handshake_on_connect=False
+            )
+            undo.callback(tls.close)
+            tls.do_handshake()
+            undo.pop_all()
+        return Line(tls)
 
     def ask(self, message: Message, certificate: str | None = "ward", **options: Any) -> Answer:
         """Send one request on a connection of its own."""
