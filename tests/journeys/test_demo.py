@@ -31,6 +31,7 @@ class Demonstration:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         log = folder.parent / f"{folder.name}.log"
+        log.unlink(missing_ok=True)
         self.process = Process(["demo", "--data", str(folder), "--size", "100", *arguments], log)
         until(lambda: "It stays up" in self.process.output or self.process.ended, 60)
         assert not self.process.ended, self.process.output
