@@ -8,7 +8,10 @@ import asyncio
 import contextlib
 import ctypes
 import datetime
+import fcntl
 import json
+import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,7 +29,7 @@ import msgspec
 from rich.console import Console
 
 from minispine.cli.call import show
-from minispine.cli.errors import EnvironmentFailed, Failed
+from minispine.cli.errors import EnvironmentFailed, Failed, Mistaken
 from minispine.client import Connection, ItkClient, Sender, parse_identity
 from minispine.domain.operations import Operation
 from minispine.domain.request import PdsRequest
@@ -38,6 +41,8 @@ ASID: Final = "200000000999"
 SPINE_ASID: Final = "928942012545"
 IDENTITY: Final = f"urn:nhs-uk:identity:ods:{ORGANISATION}:jsmith"
 CLIENT: Final = "demo-client"
+
+LEAST_PEOPLE: Final = 50
 
 _PATIENCE_S: Final = 60.0
 
@@ -88,9 +93,11 @@ def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path,
         A CSV file with the columns of the OpenTest patients, whose people join the simulated population. May be given
         several times.
     size
-        How many synthetic people the simulated Spine knows.
+        How many synthetic people the simulated Spine knows; 50 or more.
     """
-    with _folder(data) as folder, _Stage(folder) as stage:
+    if size < LEAST_PEOPLE:
+        raise Mistaken(f"--size must be {LEAST_PEOPLE} or more, so that somebody of each kind is there")
+    with contextlib.suppress(_ToldToStop), _folder(data) as folder, _Stage(folder, kept=data is not None) as stage:
         stage.prepare()
         stage.start_simulator(patients, size)
         stage.start_provider()
@@ -104,14 +111,20 @@ def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path,
             stage.console.print("[green]All five mini services answered as they should.[/]")
             return 0
         stage.say_how_to_call()
-        return stage.stay()
+        stage.stay()
+    return 0
+
+
+class _ToldToStop(Exception):
+    """Somebody wants the demonstration to end: SIGTERM, SIGHUP or Ctrl-C."""
 
 
 @contextlib.contextmanager
 def _folder(data: Path | None) -> Iterator[Path]:
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
-        yield data.resolve()
+        with _alone(data.resolve()):
+            yield data.resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="minispine-demo-"))
     try:
@@ -120,23 +133,41 @@ def _folder(data: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second demonstration out of a folder while one runs there."""
+    with (folder / "demo.lock").open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            said = f"{folder} is in use by a running demonstration (process {lock.read().strip() or 'unknown'})"
+            raise EnvironmentFailed(f"{said}; stop it, or choose another folder") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
 class _Stage:
     """The processes of one demonstration, and what is known of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kept: bool) -> None:
         self.folder = folder
+        self.kept = kept
         self.console = Console(soft_wrap=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, str] = {}
-        self._stop = False
 
     def __enter__(self) -> "_Stage":
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._told_to_stop)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, _stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the provider before the Spine it asks."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # we are stopping already
         for process in reversed(self._processes.values()):
             if process.poll() is None:
                 process.terminate()
@@ -299,22 +330,30 @@ class _Stage:
         """Print lines to copy."""
         self.describe()
         person = self._somebody()
+        gone = "" if self.kept else " (removed at the end; --data DIR keeps it)"
         sample = self._write_sample(person)
         issued = self.folder / "pki" / "issued"
-        minispine = " ".join(_minispine())
+        minispine = shlex.join(_minispine())
+        folder, address = shlex.quote(str(self.folder)), shlex.quote(self.itk_url)
+        mutual = shlex.join(
+            [
+                *("--cacert", f"{self.folder}/pki/provider/ca.pem"),
+                *("--cert", f"{issued}/{CLIENT}.pem", "--key", f"{issued}/{CLIENT}.key"),
+            ]
+        )
         self.console.rule(style="dim")
         self.console.print(
-            f"It stays up until you press Ctrl-C. Everything is in {self.folder}\n\n"
+            f"It stays up until you press Ctrl-C. Everything is in {self.folder}{gone}\n\n"
             "Call it:\n"
-            f"  {minispine} call verifyNHSNumber --demo {self.folder} \\\n"
+            f"  {minispine} call verifyNHSNumber --demo {folder} \\\n"
             f"    --nhs-number {person['nhs_number']} --birth-date {person['birth_date']}\n"
-            f"  curl --cacert {self.folder}/pki/provider/ca.pem --cert {issued}/{CLIENT}.pem "
-            f"--key {issued}/{CLIENT}.key \\\n    -H 'Content-Type: text/xml' --data-binary @{sample} {self.itk_url}\n"
+            f"  curl {mutual} \\\n"
+            f"    -H 'Content-Type: text/xml' --data-binary {shlex.quote(f'@{sample}')} {address}\n"
             "Read its WSDL: the same curl with ?wsdl behind the address instead of the data.\n"
             "People to try it with:\n"
             f"  curl '{self._addresses['control']}/control/patients?limit=20'\n"
             "What was recorded:\n"
-            f"  {minispine} audit events --config {self.configuration}",
+            f"  {minispine} audit events --config {shlex.quote(str(self.configuration))}",
             highlight=False,
         )
 
@@ -341,15 +380,13 @@ class _Stage:
         )
         return sample
 
-    def stay(self) -> int:
-        """Wait until told to stop, or until one of the processes ends."""
-        with contextlib.suppress(KeyboardInterrupt):
-            while not self._stop:
-                for name, process in self._processes.items():
-                    if process.poll() is not None:
-                        raise EnvironmentFailed(f"the {name} has ended: see {self._log(name)}")
-                time.sleep(0.2)
-        return 0
+    def stay(self) -> None:
+        """Wait until one of the processes ends, which it should not."""
+        while True:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise EnvironmentFailed(f"the {name} has ended: see {self._log(name)}")
+            time.sleep(0.2)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -392,11 +429,12 @@ class _Stage:
     def _must_run(self, name: str) -> None:
         if self._processes[name].poll() is not None:
             lines = self._log(name).read_text(errors="replace").strip().splitlines()
-            last = lines[-1].removeprefix("minispine: ") if lines else "it said nothing"
-            raise EnvironmentFailed(f"the {name} did not start: {last}")
+            plain = [line.removeprefix("minispine: ") for line in lines if not line.startswith("{")]
+            raise EnvironmentFailed(f"the {name} did not start: {plain[-1] if plain else f'see {self._log(name)}'}")
 
-    def _told_to_stop(self, *_: object) -> None:
-        self._stop = True
+
+def _stop(*_: object) -> None:
+    raise _ToldToStop
 
 
 def _minispine() -> list[str]:
