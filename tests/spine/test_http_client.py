@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from minispine.keys.files import write_secret
 from minispine.spine.http import (
     Endpoint,
     EndpointInvalid,
@@ -95,7 +96,7 @@ class Authority:
         certificate_file, key_file = self.folder / f"{serial}.crt", self.folder / f"{serial}.key"
         certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
         hidden = BestAvailableEncryption(password) if password else NoEncryption()
-        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+        write_secret(key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
         return certificate_file, key_file, certificate
 
     def revocations(self, *revoked: x509.Certificate, encoding: Encoding = Encoding.PEM) -> Path:
@@ -370,8 +371,8 @@ def test_an_encrypted_key_opens_with_its_password(
 ) -> None:
     certificate, key, _ = authority.issue("provider", password=b"correct horse")
     right, wrong = folder / "right", folder / "wrong"
-    right.write_bytes(b"correct horse\n")
-    wrong.write_bytes(b"battery staple\n")
+    write_secret(right, b"correct horse\n")
+    write_secret(wrong, b"battery staple\n")
     mine = {"certificate": certificate, "key": key}
     assert outcome_of(endpoint, authority, answering(OK), server_pair, **mine, key_password_file=right).status == 200
     for password_file in (wrong, None):
@@ -382,7 +383,7 @@ def test_an_encrypted_key_opens_with_its_password(
 
 def test_files_that_cannot_be_used_are_named(folder: Path, endpoint: Endpoint, client_pair: Pair) -> None:
     none, rubbish = folder / "none", folder / "rubbish"
-    rubbish.write_text("rubbish")
+    write_secret(rubbish, b"rubbish")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"url": "http://localhost/"}, "url"),
         ({"url": "https:///"}, "url"),
@@ -405,6 +406,39 @@ def test_files_that_cannot_be_used_are_named(folder: Path, endpoint: Endpoint, c
         assert refused.value.item == item
 
 
+def test_a_key_or_password_that_others_can_read_is_not_used(
+    folder: Path, endpoint: Endpoint, authority: Authority
+) -> None:
+    certificate, key, _ = authority.issue("provider", password=b"correct horse")
+    password = folder / "password"
+    write_secret(password, b"correct horse\n")
+    mine = msgspec.structs.replace(endpoint, certificate=certificate, key=key, key_password_file=password)
+    HttpClient(mine)
+    for secret in (key, password):
+        secret.chmod(0o640)
+        with pytest.raises(EndpointInvalid, match="open to others") as refused:
+            HttpClient(mine)
+        assert refused.value.item == str(secret)
+        secret.chmod(0o600)
+
+
+def test_a_reload_takes_the_files_that_it_is_given(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+    first, second = authority.issue("provider-2024"), authority.issue("provider-2025")
+
+    async def run() -> list[str]:
+        async with serving(answering(OK), server_pair, authority) as served:
+            async with calling(endpoint, served, certificate=first[0], key=first[1]) as client:
+                await post(client)
+                renewed = msgspec.structs.replace(endpoint, certificate=second[0], key=second[1])
+                client.reload(renewed)
+                await post(client)
+                client.reload()
+                await post(client)
+            return served.peers
+
+    assert asyncio.run(run()) == ["provider-2024", "provider-2025", "provider-2025"]
+
+
 def test_a_renewed_certificate_is_used_without_a_restart(
     folder: Path, endpoint: Endpoint, authority: Authority, server_pair: Pair
 ) -> None:
@@ -413,7 +447,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(
     def put(name: str) -> None:
         certificate, key, _ = authority.issue(name)
         current["certificate"].write_bytes(certificate.read_bytes())
-        current["key"].write_bytes(key.read_bytes())
+        write_secret(current["key"], key.read_bytes())
 
     async def run() -> list[str]:
         async with serving(answering(OK), server_pair, authority) as served:

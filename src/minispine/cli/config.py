@@ -4,10 +4,10 @@ import datetime
 import sys
 from pathlib import Path
 
-from minispine.cli.checking import problems
 from minispine.cli.errors import Exit
 from minispine.config import example as example_text
 from minispine.config import load
+from minispine.provider.checking import problems
 
 
 def check(file: Path = Path("minispine.toml"), /) -> int:

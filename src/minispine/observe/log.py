@@ -27,10 +27,16 @@ class LogEvent(Enum):
     PROVIDER_STOPPED = ("MS0004", "info", "stopped", ("unfinished",))
     WORKER_STARTED = ("MS0010", "info", "worker started", ("worker", "pid"))
     WORKER_DIED = ("MS0011", "error", "worker died and is being replaced", ("worker", "pid", "status"))
-    WORKER_GIVEN_UP = ("MS0012", "error", "worker dies at every start: giving up", ("worker", "status"))
+    WORKER_GIVEN_UP = ("MS0012", "error", "a worker cannot start: giving up", ("worker", "status"))
+    WORKER_WITHOUT_STORE = (
+        "MS0015",
+        "error",
+        "a worker cannot start while the database is away: it will be started again",
+        ("worker", "again_s"),
+    )
     WORKER_READY = ("MS0013", "info", "worker ready", ("worker", "pid"))
     ORPHANS_CLOSED = ("MS0014", "warning", "exchanges left open by a dead process were closed as unknown", ("count",))
-    RELOADED = ("MS0020", "info", "certificates and changeable settings were read again", ("worker",))
+    RELOADED = ("MS0020", "info", "certificates were read again", ("worker",))
     RELOAD_REFUSED = ("MS0021", "error", "what was read again is not usable: the old stays in force", ("reason",))
     REGISTRY_TAKEN = ("MS0022", "info", "a new version of the registry is in force", ("version",))
     REGISTRY_REFUSED = (
@@ -39,6 +45,7 @@ class LogEvent(Enum):
         "the registry holds a document that cannot be used: the old version stays in force",
         ("version", "document", "reason"),
     )
+    CONFIGURATION_READ = ("MS0025", "info", "the configuration was read again", ("taken", "need_a_restart"))
     REGISTRY_UNREADABLE = ("MS0024", "error", "the registry cannot be read", ("reason",))
     AUDIT_UNAVAILABLE = ("MS0030", "error", "the audit log cannot be written: requests get a retryable fault", ())
     AUDIT_RESUMED = ("MS0031", "info", "the audit log can be written again", ())

@@ -71,8 +71,9 @@ class Server(uvicorn.Server):
         """Start serving in the background."""
         self.running = asyncio.create_task(self.serve())
 
-    async def drain(self) -> None:
-        """Stop accepting, let requests being served finish, within the configured time."""
+    async def drain(self, within_s: float) -> None:
+        """Stop accepting, let requests being served finish, within so many seconds."""
+        self.config.timeout_graceful_shutdown = round(within_s)
         self.should_exit = True
         if self.running is not None:
             await self.running

@@ -1,11 +1,12 @@
-"""The parent of the workers: binds the sockets, starts workers, replaces one that dies, passes signals on.
+"""The parent of the workers: binds the sockets, starts workers, replaces one that dies, and tells them their settings.
 
-It serves nothing itself and never imports what serves. SIGTERM and SIGINT drain, SIGHUP has the workers read their
-files again. Whatever becomes of a worker is in the audit log.
+It serves nothing itself and never imports what serves. SIGTERM and SIGINT drain. At SIGHUP it reads the configuration
+again, checks it, and hands what may change to the workers; nobody else ever reads it. Whatever becomes of a worker that
+could serve is in the audit log.
 """
 
 import contextlib
-import hashlib
+import datetime
 import os
 import shutil
 import signal
@@ -18,22 +19,32 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from minispine import __version__
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
-from minispine.config.settings import Settings
+from minispine.config import ConfigurationInvalid, Settings, differing, load_with_digest, taking
 from minispine.keys.files import read_password
 from minispine.observe.log import LogEvent, configure, log
 from minispine.observe.metrics import MULTIPROCESS_DIRECTORY
+from minispine.provider.checking import problems
+from minispine.provider.http import handover
+from minispine.provider.http.handover import Handover
 from minispine.storage import Database
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _HOPELESS: Final = {78: 2, 69: 3}
 """Exit codes by which a worker says that another would fare no better (its configuration, a database that somebody
 else serves), and the exit code that ours then is."""
+_STORE_AWAY: Final = 75
+"""The exit code by which a worker says that the database is away; another is started until it is back."""
 _QUICK_S: Final = 5.0
-"""A worker that dies sooner than this after its start has died at its start."""
+"""A worker that ends sooner than this after its start has failed at its start."""
 _MOST_QUICK_DEATHS: Final = 5
+_LONGEST_WAIT_S: Final = 5.0
+_LOOK_S: Final = 0.5
+_WRITE_AGAIN_S: Final = 10.0
 
 
 class CannotServe(Exception):
@@ -41,26 +52,31 @@ class CannotServe(Exception):
 
 
 class _Running:
-    """One worker process."""
+    """One worker process, and our end of the socket to it."""
 
-    def __init__(self, number: int, process: "subprocess.Popen[bytes]", started_s: float) -> None:
+    def __init__(self, number: int, process: "subprocess.Popen[bytes]", line: socket.socket, started_s: float) -> None:
         self.number = number
         self.process = process
+        self.line = line
         self.started_s = started_s
 
 
 class Supervisor:
-    """Keeps the workers of one provider running."""
+    """Keeps the workers of one provider running, all with the settings that were checked."""
 
-    def __init__(self, config_file: Path, settings: Settings) -> None:
-        self._config_file = config_file
-        self._settings = settings
+    def __init__(self, config_file: Path, settings: Settings, sha256: str) -> None:
+        self._in_force = Handover(settings=settings, file=config_file, sha256=sha256)
         self._workers: dict[int, _Running] = {}
-        self._quick_deaths = 0
+        self._to_start: dict[int, float] = {}
+        """Workers that are not running and when to start them, by number, on the monotonic clock."""
+        self._failures: dict[int, int] = {}
+        """How often one after another each worker failed at its start."""
+        self._waits: dict[int, int] = {}
+        """How often one after another each worker found the database away."""
         self._unrecorded: list[Entry] = []
+        self._write_again_s = 0.0
         self._stopping = False
         self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))
-        self._lifeline = os.pipe()
         password_file = settings.storage.password_file
         password = read_password(password_file) if password_file else None
         self._database = Database.open(settings.storage.url, password)
@@ -79,20 +95,20 @@ class Supervisor:
         log(
             LogEvent.PROVIDER_STARTING,
             version=__version__,
-            workers=self._settings.workers,
-            config=str(self._config_file),
+            workers=self._in_force.settings.workers,
+            config=str(self._in_force.file),
         )
         for name, sock in self._sockets.items():
             host, port = sock.getsockname()[:2]
             log(LogEvent.PROVIDER_LISTENING, listener=name, host=host, port=port)
-        digest = hashlib.sha256(self._config_file.read_bytes()).hexdigest()
-        self._record(EventType.PROVIDER_STARTED, version=__version__, workers=self._settings.workers, pid=os.getpid())
-        self._record(EventType.CONFIGURATION_READ, file=str(self._config_file), sha256=digest)
+        workers = self._in_force.settings.workers
+        self._record(EventType.PROVIDER_STARTED, version=__version__, workers=workers, pid=os.getpid())
+        self._record(EventType.CONFIGURATION_READ, file=str(self._in_force.file), sha256=self._in_force.sha256)
         try:
-            for number in range(1, self._settings.workers + 1):
-                self._start(number)
+            self._to_start = dict.fromkeys(range(1, workers + 1), time.monotonic())
             return self._attend()
         finally:
+            self._write_again_s = 0.0
             self._record(EventType.PROVIDER_STOPPED, pid=os.getpid())
             shutil.rmtree(self._metrics, ignore_errors=True)
             self._database.close()
@@ -100,59 +116,126 @@ class Supervisor:
     def _attend(self) -> int:
         deadline_s: float | None = None
         code = 0
-        while self._workers:
-            received = signal.sigtimedwait(_SIGNALS, 0.5)
+        self._start_due()
+        while self._workers or self._to_start:
+            received = signal.sigtimedwait(_SIGNALS, self._patience_s())
             if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
-                if not self._stopping:
-                    deadline_s = time.monotonic() + self._settings.drain_s + 5.0
-                self._stopping = True
-                self._sockets["machines"].close()  # else the kernel would go on accepting what nobody serves
-                self._signal(signal.SIGTERM)
+                self._stop()
             elif received is not None and received.si_signo == signal.SIGHUP:
-                self._signal(signal.SIGHUP)
+                self._reload()
             code = max(code, self._reap())
             self._write_unrecorded()
+            self._start_due()
+            if self._stopping and deadline_s is None:
+                deadline_s = time.monotonic() + self._in_force.settings.drain_s + 5.0
             if deadline_s is not None and time.monotonic() > deadline_s:
                 self._signal(signal.SIGKILL)
         return code
 
+    def _patience_s(self) -> float:
+        """How long to wait for a signal: until there is something to do."""
+        now_s = time.monotonic()
+        return max(0.0, min([_LOOK_S, *(due_s - now_s for due_s in self._to_start.values())]))
+
+    def _stop(self) -> None:
+        """Have every worker drain, and start none any more."""
+        self._stopping = True
+        self._to_start.clear()
+        self._signal(signal.SIGTERM)
+
+    def _reload(self) -> None:
+        """Read the configuration again and tell the workers what may change; one error in it, and nothing is taken."""
+        before = self._in_force
+        try:
+            fresh, sha256 = load_with_digest(before.file)
+        except ConfigurationInvalid as invalid:
+            log(LogEvent.RELOAD_REFUSED, reason=str(invalid))
+            return
+        errors = [p for p in problems(fresh, now=datetime.datetime.now(datetime.UTC)) if p.severity == "error"]
+        if errors:
+            log(LogEvent.RELOAD_REFUSED, reason=f"{before.file}: {errors[0].key}: {errors[0].reason}")
+            return
+        settings = taking(before.settings, fresh)
+        self._in_force = msgspec.structs.replace(
+            before, settings=settings, sha256=sha256, need_a_restart=differing(settings, fresh)
+        )
+        configure(settings.log_level)
+        log(
+            LogEvent.CONFIGURATION_READ,
+            taken=" ".join(differing(before.settings, settings)),
+            need_a_restart=" ".join(self._in_force.need_a_restart),
+        )
+        for running in self._workers.values():
+            self._tell(running)
+
+    def _tell(self, running: _Running) -> None:
+        try:
+            handover.tell(running.line, self._in_force)
+        except BlockingIOError:
+            log(LogEvent.RELOAD_REFUSED, reason=f"worker {running.number} does not listen")
+        except ConnectionError:
+            return  # it has ended, and its successor begins with these
+
     def _reap(self) -> int:
-        """Take note of every worker that has ended; replace it unless we are stopping."""
+        """Take note of every worker that has ended; have it replaced unless we are stopping."""
         for pid, running in list(self._workers.items()):
             status = running.process.poll()
             if status is None:
                 continue
             del self._workers[pid]
+            running.line.close()
             self._forget_metrics(pid)
-            if self._stopping and status == 0:
+            if self._stopping and status in (0, _STORE_AWAY):
                 continue
+            if status == _STORE_AWAY:
+                self._wait_for_store(running.number)
+                continue
+            self._waits.pop(running.number, None)
             log(LogEvent.WORKER_DIED, worker=running.number, pid=pid, status=status)
             self._record(EventType.WORKER_DIED, worker=running.number, pid=pid, status=status)
             if self._stopping:
                 continue
-            quick = time.monotonic() - running.started_s < _QUICK_S
-            self._quick_deaths = self._quick_deaths + 1 if quick else 0
-            if status in _HOPELESS or self._quick_deaths >= _MOST_QUICK_DEATHS:
+            failures = self._failed(running)
+            if status in _HOPELESS or failures >= _MOST_QUICK_DEATHS:
                 log(LogEvent.WORKER_GIVEN_UP, worker=running.number, status=status)
-                self._stopping = True
-                self._signal(signal.SIGTERM)
+                self._stop()
                 return _HOPELESS.get(status, 3)
-            if quick:
-                time.sleep(min(2.0, 0.2 * self._quick_deaths))
-            self._start(running.number)
+            self._to_start[running.number] = time.monotonic() + _wait_s(failures)
         return 0
+
+    def _wait_for_store(self, number: int) -> None:
+        """Start a worker again later that could not begin without the database: however long that takes."""
+        waits = self._waits[number] = self._waits.get(number, 0) + 1
+        again_s = _wait_s(waits)
+        self._to_start[number] = time.monotonic() + again_s
+        log(LogEvent.WORKER_WITHOUT_STORE, worker=number, again_s=again_s)
+
+    def _failed(self, running: _Running) -> int:
+        """Count how often this worker has failed at its start, one after another."""
+        quick = time.monotonic() - running.started_s < _QUICK_S
+        self._failures[running.number] = self._failures.get(running.number, 0) + 1 if quick else 0
+        return self._failures[running.number]
+
+    def _start_due(self) -> None:
+        for number in [number for number, due_s in self._to_start.items() if due_s <= time.monotonic()]:
+            del self._to_start[number]
+            self._start(number)
 
     def _start(self, number: int) -> None:
         machines, management = (self._sockets[name].fileno() for name in ("machines", "management"))
-        command = [sys.executable, "-m", "minispine.provider.http.worker", "--config", str(self._config_file)]
-        command += ["--number", str(number), "--machines-fd", str(machines)]
-        command += ["--management-fd", str(management), "--lifeline-fd", str(self._lifeline[0])]
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            command,
-            pass_fds=(machines, management, self._lifeline[0]),
-            env=os.environ | {MULTIPROCESS_DIRECTORY: str(self._metrics)},
-        )
-        self._workers[process.pid] = _Running(number, process, time.monotonic())
+        ours, theirs = handover.line()
+        with theirs:
+            command = [sys.executable, "-m", "minispine.provider.http.worker", "--number", str(number)]
+            command += ["--machines-fd", str(machines), "--management-fd", str(management)]
+            command += ["--supervisor-fd", str(theirs.fileno())]
+            # Our signals stay blocked in the new process until it can handle them.
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                command,
+                pass_fds=(machines, management, theirs.fileno()),
+                env=os.environ | {MULTIPROCESS_DIRECTORY: str(self._metrics)},
+            )
+        running = self._workers[process.pid] = _Running(number, process, ours, time.monotonic())
+        self._tell(running)
         log(LogEvent.WORKER_STARTED, worker=number, pid=process.pid)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -170,14 +253,21 @@ class Supervisor:
         self._write_unrecorded()
 
     def _write_unrecorded(self) -> None:
-        with contextlib.suppress(AuditUnavailable):
+        """Write what is kept, but try only now and then while the log is away: each attempt holds everything up."""
+        if time.monotonic() < self._write_again_s:
+            return
+        try:
             while self._unrecorded:
                 self._audit.append_now(self._unrecorded[0])
                 del self._unrecorded[0]
+        except AuditUnavailable:
+            self._write_again_s = time.monotonic() + _WRITE_AGAIN_S
 
 
-def serve(config_file: Path, settings: Settings) -> int:
+def serve(config_file: Path, settings: Settings, sha256: str) -> int:
     """Serve with settings that were checked, until told to stop; gives the exit code.
+
+    `sha256` is the digest of the file as it was when the settings were read from it.
 
     Raises:
         CannotServe: an address is taken.
@@ -185,7 +275,7 @@ def serve(config_file: Path, settings: Settings) -> int:
         KeyFileRefused: the file of the database's password cannot be used.
     """
     configure(settings.log_level)
-    return Supervisor(config_file, settings).run()
+    return Supervisor(config_file, settings, sha256).run()
 
 
 def _bind(host: str, port: int, backlog: int, listener: str) -> socket.socket:
@@ -201,6 +291,11 @@ def _bind(host: str, port: int, backlog: int, listener: str) -> socket.socket:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _wait_s(failures: int) -> float:
+    """How long to wait before a worker is started again that has failed so often; at once after a long life."""
+    return min(_LONGEST_WAIT_S, 0.1 * 2.0 ** min(failures, 10)) if failures else 0.0
 
 
 def _now_us() -> int:

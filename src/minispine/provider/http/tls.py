@@ -5,11 +5,11 @@ readable fault and leaves a record. Revocation and expiry are checked there for 
 """
 
 import ssl
-from pathlib import Path
 from typing import Any
 
 from minispine.config.settings import Machines
-from minispine.keys.files import read_password
+from minispine.keys.files import KeyFileRefused
+from minispine.keys.tls import load_own_certificate
 
 
 class ReloadableContext(ssl.SSLContext):
@@ -30,13 +30,15 @@ def server_context(machines: Machines) -> ssl.SSLContext:
     """Build the context for the listener of client systems from the files as they are now.
 
     Raises:
-        OSError, ssl.SSLError: a file is missing or not what it should be.
+        KeyFileRefused: a file is missing or not what it should be, or a key can be read by others.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    password = read_password(machines.key_password_file) if machines.key_password_file else None
-    context.load_cert_chain(machines.certificate, machines.key, password)
-    context.load_verify_locations(machines.client_ca)
+    load_own_certificate(context, machines.certificate, machines.key, machines.key_password_file)
+    try:
+        context.load_verify_locations(machines.client_ca)
+    except (OSError, ssl.SSLError):
+        raise KeyFileRefused(machines.client_ca, "is not a readable PEM file of certificates") from None
     context.verify_mode = ssl.CERT_OPTIONAL
     # A resumed session would skip the check against the authorities as they are now.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
@@ -50,8 +52,3 @@ def reloadable(context: ssl.SSLContext) -> ReloadableContext:
     outer = ReloadableContext(ssl.PROTOCOL_TLS_SERVER)
     outer.in_force = context
     return outer
-
-
-def watched_files(machines: Machines) -> tuple[Path, ...]:
-    """The files whose change is taken without a restart."""
-    return (machines.certificate, machines.key, machines.client_ca, *machines.crl)

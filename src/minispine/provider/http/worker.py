@@ -1,7 +1,8 @@
 """One worker process: everything a request meets, put together, and its life from start to drain.
 
-Run by the supervisor, which binds the sockets and hands them down. A worker ends when it is told to (SIGTERM), or when
-its supervisor is gone; it takes new certificates and changeable settings on SIGHUP and when their files change.
+Run by the supervisor, which binds the sockets, checks the settings and hands both down. A worker ends when it is told
+to (SIGTERM), or when its supervisor is gone. It takes the settings that the supervisor tells it later, and reads
+certificate files again when they change, at SIGHUP too.
 """
 
 import argparse
@@ -20,16 +21,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from minispine import config
 from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.peers import PeerRefusals
-from minispine.config.settings import Machines, Settings
+from minispine.config import Settings, differing
 from minispine.keys.certificates import RevocationLists, read_facts
 from minispine.keys.files import KeyFileRefused, read_password
 from minispine.observe import metrics
@@ -37,9 +36,10 @@ from minispine.observe.log import LogEvent, configure, log, where
 from minispine.provider import in_force
 from minispine.provider.admission import Admission
 from minispine.provider.exchange import Exchanges
-from minispine.provider.http import tls
+from minispine.provider.http import handover, tls
 from minispine.provider.http.app import MachinesApp
 from minispine.provider.http.gate import Gate
+from minispine.provider.http.handover import Handover
 from minispine.provider.http.management import ManagementApp
 from minispine.provider.http.protocol import MachineProtocol
 from minispine.provider.http.server import Server
@@ -47,18 +47,39 @@ from minispine.provider.registry_view import RegistryView
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 from minispine.spine.tms import TmsPds, endpoint
-from minispine.storage import AlreadyServed, Database, Registry, StorageError
+from minispine.storage import (
+    AlreadyServed,
+    Database,
+    Registry,
+    SchemaOutdated,
+    StorageError,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
 
 EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
 EXIT_TAKEN: Final = 69
 """A worker whose database is served by somebody else; the supervisor does not replace it either."""
+EXIT_STORE_AWAY: Final = 75
+"""A worker that cannot start while the database is away; the supervisor starts it again until it can."""
+
+_ENDS: Final[dict[type[Exception], int]] = {
+    KeyFileRefused: EXIT_CONFIGURATION,
+    EndpointInvalid: EXIT_CONFIGURATION,
+    OrganisationsInvalid: EXIT_CONFIGURATION,
+    in_force.Unusable: EXIT_CONFIGURATION,
+    StorageMisconfigured: EXIT_CONFIGURATION,
+    SchemaOutdated: EXIT_CONFIGURATION,
+    AlreadyServed: EXIT_TAKEN,
+    StorageUnavailable: EXIT_STORE_AWAY,
+    AuditUnavailable: EXIT_STORE_AWAY,
+}
+"""What may keep a worker from starting, and the exit code that says so; anything else is a defect of our own."""
 
 FILES_POLL_S: Final = 5.0
+SETTLE_S: Final = 5.0
 RESTART_WATCH_S: Final = 0.5
-
-CHANGEABLE: Final = frozenset({"exchange", "log_level", "drain_s"})
-"""The settings that are taken without a restart, beside the content of certificate and revocation files."""
 
 
 def now_us() -> int:
@@ -83,9 +104,10 @@ Watch = Callable[[], Coroutine[None, None, None]]
 class Worker:
     """Everything that one worker process serves with."""
 
-    def __init__(self, config_file: Path, settings: Settings, number: int, sockets: dict[str, socket.socket]) -> None:
-        self._config_file = config_file
-        self._settings = settings
+    def __init__(self, told: Handover, number: int, sockets: dict[str, socket.socket], control: "Control") -> None:
+        self._told = self._taken = told
+        self._settings = settings = told.settings
+        self._control = control
         self._number = number
         self._sockets = sockets
         self._instance = new_id()
@@ -109,9 +131,9 @@ class Worker:
             now=lambda: datetime.datetime.now(datetime.UTC),
             monotonic=time.monotonic,
         )
-        self._file_times = self._modified()
-        self._draining = asyncio.Event()
-        self._look_again = asyncio.Event()
+        self._file_times = _times(settings)
+        self._owed: list[Entry] = []
+        """Records of what was taken, until the log has them."""
         self._was_healthy = True
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,34 +187,28 @@ class Worker:
                 protocol=functools.partial(
                     MachineProtocol,
                     whole_by_s=settings.machines.body_timeout_s,
-                    draining=self._draining.is_set,
+                    draining=self._control.draining.is_set,
                 ),
                 timeout_keep_alive=round(settings.machines.idle_timeout_s),
-                timeout_graceful_shutdown=round(settings.drain_s),
                 backlog=settings.machines.backlog,
             ),
-            Server(
-                management, self._sockets["management"], None, protocol=HttpToolsProtocol, timeout_graceful_shutdown=1
-            ),
+            Server(management, self._sockets["management"], None, protocol=HttpToolsProtocol),
         ]
-        await self._serve(loop, servers)
+        await self._serve(servers)
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop, servers: list[Server]) -> None:
-        loop.add_signal_handler(signal.SIGTERM, self._draining.set)
-        loop.add_signal_handler(signal.SIGINT, self._draining.set)
-        loop.add_signal_handler(signal.SIGHUP, self._look_again.set)
+    async def _serve(self, servers: list[Server]) -> None:
         watchers = [asyncio.create_task(_for_ever(watch)) for watch in self._watchers()]
         for server in servers:
             server.begin()
         self._measure_certificates()
         log(LogEvent.WORKER_READY, worker=self._number, pid=os.getpid())
-        await self._draining.wait()
+        await self._control.draining.wait()
         log(LogEvent.PROVIDER_STOPPING, drain_s=self._settings.drain_s)
-        await servers[0].drain()
+        await servers[0].drain(self._settings.drain_s)
         unfinished = len(servers[0].server_state.tasks)
         for watcher in watchers:
             watcher.cancel()
-        await servers[1].drain()
+        await servers[1].drain(1.0)
         with contextlib.suppress(AuditUnavailable):
             await self._peers.flush()
             await self._audit.append(
@@ -204,13 +220,14 @@ class Worker:
         self._database.close()
         log(LogEvent.PROVIDER_STOPPED, unfinished=unfinished)
 
-    def drain(self) -> None:
-        """Begin to stop."""
-        self._draining.set()
+    def take(self, told: Handover) -> None:
+        """Have new settings taken, soon."""
+        self._told = told
+        self._control.look_again.set()
 
     def _watchers(self) -> list[Watch]:
         """What goes on beside serving, for as long as the worker serves."""
-        return [self._view.watch, self._watch_files, self._watch_state, self._peers.watch]
+        return [self._view.watch, self._watch_files, self._watch_state, self._watch_debts, self._peers.watch]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,54 +244,72 @@ class Worker:
                 metrics.BREAKER_OPEN.labels("pds").set(state != "closed")
                 log(LogEvent.SPINE_BREAKER, service="pds", state=state)
 
+    async def _watch_debts(self) -> None:
+        """Write what the log is owed: of this worker, and of commands whose change of the registry it missed."""
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            with contextlib.suppress(AuditUnavailable):
+                await asyncio.to_thread(settle, self._database, self._audit)
+                await self._write_owed()
+
     async def _watch_files(self) -> None:
         while True:
-            told = False
+            asked = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_again.wait(), FILES_POLL_S)
-                self._look_again.clear()
-                told = True
+                await asyncio.wait_for(self._control.look_again.wait(), FILES_POLL_S)
+                self._control.look_again.clear()
+                asked = True
             self._measure_certificates()
-            times = self._modified()
-            if told or times != self._file_times:
-                await self._reload()
+            told = self._told
+            times = _times(told.settings)
+            changed = [key for key in times if times[key] != self._file_times.get(key)]
+            if asked or changed:
                 self._file_times = times
+                await self._take(told, changed)
 
-    def _modified(self) -> list[int]:
-        files = (*tls.watched_files(self._settings.machines), *_spine_files(self._settings))
-        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+    async def _take(self, told: Handover, changed: list[str]) -> None:
+        """Take the settings that the supervisor told, and the files they name as they are now.
 
-    async def _reload(self) -> None:
-        """Take certificates, authorities, revocation lists and changeable settings as their files are now.
-
-        Nothing is half taken: what cannot be used leaves the old in force, and says so.
+        Nothing is half taken: where a file cannot be used all the old stays in force, until that file changes.
         """
+        settings = told.settings
         try:
-            fresh = await asyncio.to_thread(config.load, self._config_file)
-            machines = _with_files_of(self._settings.machines, fresh.machines)
-            context = tls.server_context(machines)
-            revoked = RevocationLists.load(machines.crl, machines.client_ca)
-            self._http.reload()
-        except (config.ConfigurationInvalid, KeyFileRefused, EndpointInvalid, OSError, ssl.SSLError) as problem:
+            context = tls.server_context(settings.machines)
+            revoked = RevocationLists.load(settings.machines.crl, settings.machines.client_ca)
+            self._http.reload(endpoint(settings.spine.pds))
+        except (KeyFileRefused, EndpointInvalid) as problem:
             log(LogEvent.RELOAD_REFUSED, reason=str(problem))
             return
+        before, self._settings = self._settings, settings
         self._tls.in_force = context
         self._gate.revoked = revoked
-        configure(fresh.log_level)
-        before = self._settings
-        taken = {name: getattr(fresh, name) for name in CHANGEABLE} | {"machines": machines}
-        self._settings = msgspec.structs.replace(before, **taken)
+        configure(settings.log_level)
         self._measure_certificates()
         log(LogEvent.RELOADED, worker=self._number)
-        with contextlib.suppress(AuditUnavailable):
-            await self._audit.append(
-                _lifecycle(
-                    EventType.CERTIFICATES_READ,
-                    worker=self._number,
-                    taken=_differing(before, self._settings),
-                    need_a_restart=_differing(self._settings, fresh),
-                )
+        if told is not self._taken:
+            self._taken = told
+            self._owe(
+                EventType.CONFIGURATION_READ,
+                file=str(told.file),
+                sha256=told.sha256,
+                taken=list(differing(before, settings)),
+                need_a_restart=list(told.need_a_restart),
             )
+        self._owe(EventType.CERTIFICATES_READ, changed=changed)
+        with contextlib.suppress(AuditUnavailable):
+            await self._write_owed()
+
+    def _owe(self, event: EventType, **said: Any) -> None:
+        self._owed.append(_lifecycle(event, worker=self._number, **said))
+
+    async def _write_owed(self) -> None:
+        while self._owed:
+            entry = self._owed.pop(0)
+            try:
+                await self._audit.append(entry)
+            except AuditUnavailable:
+                self._owed.insert(0, entry)
+                raise
 
     # ── readiness ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,7 +341,7 @@ class Worker:
         return [f"the changed file of practices cannot be used: {problem}"] if problem else []
 
     def _drain_reasons(self) -> list[str]:
-        return ["stopping"] if self._draining.is_set() else []
+        return ["stopping"] if self._control.draining.is_set() else []
 
     def _measure_certificates(self) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -335,20 +370,35 @@ def _certificates(settings: Settings) -> dict[str, Path]:
     }
 
 
-def _with_files_of(machines: Machines, fresh: Machines) -> Machines:
-    """The listener as it is, with the files that a re-read configuration names."""
-    files = ("certificate", "key", "key_password_file", "client_ca", "crl")
-    return msgspec.structs.replace(machines, **{name: getattr(fresh, name) for name in files})
+def _watched(settings: Settings) -> dict[str, tuple[Path | None, ...]]:
+    """Give the files whose content is taken while running, by the keys that name them."""
+    machines, pds = settings.machines, settings.spine.pds
+    return {
+        "machines.certificate": (machines.certificate,),
+        "machines.key": (machines.key,),
+        "machines.key_password_file": (machines.key_password_file,),
+        "machines.client_ca": (machines.client_ca,),
+        "machines.crl": machines.crl,
+        "spine.pds.certificate": (pds.certificate,),
+        "spine.pds.key": (pds.key,),
+        "spine.pds.key_password_file": (pds.key_password_file,),
+        "spine.pds.ca": (pds.ca,),
+        "spine.pds.crl": pds.crl,
+    }
 
 
-def _differing(one: Settings, other: Settings) -> list[str]:
-    """Name the sections and settings in which two configurations differ."""
-    return [name for name in one.__struct_fields__ if getattr(one, name) != getattr(other, name)]
+def _times(settings: Settings) -> dict[str, list[object]]:
+    """Give something of every watched file that is another when the file is."""
+    return {key: [_state(file) for file in files if file] for key, files in _watched(settings).items()}
 
 
-def _spine_files(settings: Settings) -> tuple[Path, ...]:
-    pds = settings.spine.pds
-    return (pds.certificate, pds.key, pds.ca, *pds.crl)
+def _state(file: Path) -> object:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    # The mode and owner count too: a key that others could read may be fit for use now.
+    return found.st_mtime_ns, found.st_ino, found.st_mode, found.st_uid
 
 
 def _lifecycle(event: EventType, **said: Any) -> Entry:
@@ -364,43 +414,76 @@ def _library_problem(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     log(LogEvent.LIBRARY, logger="asyncio", severity="error", exception=type(exception).__name__)
 
 
+class Control:
+    """What the outside asks of a worker: signals, and what its supervisor says.
+
+    Made before the worker is, so that a signal to a worker that is still starting waits instead of killing it.
+    """
+
+    def __init__(self, line: socket.socket) -> None:
+        self.draining = asyncio.Event()
+        self.look_again = asyncio.Event()
+        self._line = line
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.draining.set)
+        loop.add_signal_handler(signal.SIGINT, self.draining.set)
+        loop.add_signal_handler(signal.SIGHUP, self.look_again.set)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor had them blocked until here
+
+    def listen(self, take: Callable[[Handover], None]) -> None:
+        """Pass on what the supervisor says from now on; its end is the signal to drain."""
+        loop = asyncio.get_running_loop()
+
+        def hear() -> None:
+            told = handover.told(self._line)
+            if told is None:
+                loop.remove_reader(self._line)
+                self.draining.set()
+            else:
+                take(told)
+
+        loop.add_reader(self._line, hear)
+
+
 def main() -> None:
     """Run one worker; the supervisor gives the arguments."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--config", type=Path, required=True)
     arguments.add_argument("--number", type=int, required=True)
     arguments.add_argument("--machines-fd", type=int, required=True)
     arguments.add_argument("--management-fd", type=int, required=True)
-    arguments.add_argument("--lifeline-fd", type=int, required=True)
+    arguments.add_argument("--supervisor-fd", type=int, required=True)
     given = arguments.parse_args()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    line = socket.socket(fileno=given.supervisor_fd)
+    told = handover.told(line)
+    if told is None:
+        return
+    configure(told.settings.log_level)
+    sockets = {
+        "machines": socket.socket(fileno=given.machines_fd),
+        "management": socket.socket(fileno=given.management_fd),
+    }
     try:
-        settings = config.load(given.config)
-        configure(settings.log_level)
-        sockets = {
-            "machines": socket.socket(fileno=given.machines_fd),
-            "management": socket.socket(fileno=given.management_fd),
-        }
-        _run(lambda: Worker(given.config, settings, given.number, sockets), given.lifeline_fd)
-    except (config.ConfigurationInvalid, KeyFileRefused, OrganisationsInvalid, in_force.Unusable) as problem:
-        print(f"minispine: {problem}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_CONFIGURATION)
-    except AlreadyServed as taken:
-        print(f"minispine: {taken}", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_TAKEN)
-    except Exception as defect:
-        log(LogEvent.DEFECT, reference=new_id(), exception=type(defect).__name__, where=where(defect))
-        sys.exit(1)
+        uvloop.run(_live(told, given.number, sockets, line))
+    except Exception as problem:
+        sys.exit(_end(problem))
 
 
-def _run(make: Callable[[], Worker], lifeline: int) -> None:
-    async def live() -> None:
-        worker = make()
-        # The supervisor holds the other end and never writes: an end of file means that it is gone.
-        asyncio.get_running_loop().add_reader(lifeline, worker.drain)
-        await worker.run()
+async def _live(told: Handover, number: int, sockets: dict[str, socket.socket], line: socket.socket) -> None:
+    control = Control(line)
+    worker = Worker(told, number, sockets, control)
+    control.listen(worker.take)
+    await worker.run()
 
-    uvloop.run(live())
+
+def _end(problem: Exception) -> int:
+    """Say in one line what ended a worker, and give its exit code; of a database that is away the supervisor tells."""
+    for kind, code in _ENDS.items():
+        if isinstance(problem, kind):
+            if code != EXIT_STORE_AWAY:
+                print(f"minispine: {problem}", file=sys.stderr)  # noqa: T201
+            return code
+    log(LogEvent.DEFECT, reference=new_id(), exception=type(problem).__name__, where=where(problem))
+    return 1
 
 
 if __name__ == "__main__":

@@ -33,15 +33,16 @@ class HttpClient:
         self._idle: deque[Connection] = deque()  # the one used last is the last; all of them under the TLS in force
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def reload(self) -> None:
-        """Read certificate, key, authorities and revocation lists again.
+    def reload(self, endpoint: Endpoint | None = None) -> None:
+        """Read certificate, key, authorities and revocation lists again, from the files that `endpoint` names if given.
 
         They hold for connections made from now on, and a connection made under the old ones serves no new call.
 
         Raises:
             EndpointInvalid: as at the start; then the old ones stay in force.
         """
-        self._tls = tls_context(self._endpoint)
+        self._tls = tls_context(endpoint or self._endpoint)
+        self._endpoint = endpoint or self._endpoint
         while self._idle:
             self._idle.pop().close()
 

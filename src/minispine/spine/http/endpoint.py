@@ -11,13 +11,16 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from minispine.keys.files import KeyFileRefused
+from minispine.keys.tls import load_own_certificate
+
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a national service is, and how both sides prove who they are.
 
-    Files are PEM (revocation lists also DER). `key_password_file` holds the key's password on its first line.
+    Files are PEM (revocation lists also DER). `key_password_file` holds the key's password alone.
     `common_name_hosts` are the hosts whose certificate may name them by CN alone. `connect_timeout_s` bounds
     connecting and the TLS handshake together, `idle_s` how long a connection is kept that nothing is asked on.
     """
@@ -119,7 +122,8 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """Make a TLS context that trusts what the endpoint says and nothing else.
 
     Raises:
-        EndpointInvalid: a file is missing, not what it should be, or does not fit another.
+        EndpointInvalid: a file is missing, not what it should be, or does not fit another; a key or password can be
+            read by others.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -132,27 +136,11 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
         _load_revocations(context, file)
     if endpoint.crl:
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
-    password = _password(endpoint.key_password_file)
     try:
-        # The password is always given, empty if need be: without one OpenSSL would ask at the terminal.
-        context.load_cert_chain(endpoint.certificate, endpoint.key, password=lambda: password)
-    except FileNotFoundError:
-        missing = endpoint.key if endpoint.certificate.exists() else endpoint.certificate
-        raise EndpointInvalid(str(missing), "no such file") from None
-    except (OSError, ssl.SSLError, ValueError):
-        raise EndpointInvalid(
-            str(endpoint.key), f"does not open with its password, or does not belong to {endpoint.certificate}"
-        ) from None
+        load_own_certificate(context, endpoint.certificate, endpoint.key, endpoint.key_password_file)
+    except KeyFileRefused as refused:
+        raise EndpointInvalid(str(refused.file), refused.reason) from None
     return context
-
-
-def _password(file: Path | None) -> bytes:
-    if file is None:
-        return b""
-    try:
-        return next(iter(file.read_bytes().splitlines()), b"")
-    except OSError:
-        raise EndpointInvalid(str(file), "not readable") from None
 
 
 def _load_revocations(context: ssl.SSLContext, file: Path) -> None:

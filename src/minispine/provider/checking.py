@@ -1,6 +1,7 @@
 """Everything that can be said against settings before they are served with: values, files, keys, certificates.
 
-`minispine config check` prints it, and `minispine serve` does not start while an error is among it.
+`minispine config check` prints it, `minispine serve` does not start while an error is among it, and a provider that
+runs takes nothing from a configuration with one.
 """
 
 import datetime
