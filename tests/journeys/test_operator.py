@@ -145,7 +145,8 @@ def test_a_database_that_is_away_while_a_worker_starts_is_waited_for(home: House
         lock.execute("ROLLBACK")
     lock.close()
     until(lambda: home.ready()[0] == 200)
-    assert home.ask(b"<x/>", "stranger").status == 500  # it serves
+    with home.line("stranger") as line:
+        assert line.ask(b"<x/>").fault == "3000"
 
 
 def test_a_provider_told_to_stop_while_its_database_is_away_stops(home: House) -> None:

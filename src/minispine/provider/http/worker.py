@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import functools
+import gc
 import os
 import signal
 import socket
@@ -47,15 +48,7 @@ from minispine.provider.registry_view import RegistryView
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 from minispine.spine.tms import TmsPds, endpoint
-from minispine.storage import (
-    AlreadyServed,
-    Database,
-    Registry,
-    SchemaOutdated,
-    StorageError,
-    StorageMisconfigured,
-    StorageUnavailable,
-)
+from minispine.storage import AlreadyServed, Database, Registry, StorageError, StorageUnavailable
 
 EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
@@ -69,17 +62,18 @@ _ENDS: Final[dict[type[Exception], int]] = {
     EndpointInvalid: EXIT_CONFIGURATION,
     OrganisationsInvalid: EXIT_CONFIGURATION,
     in_force.Unusable: EXIT_CONFIGURATION,
-    StorageMisconfigured: EXIT_CONFIGURATION,
-    SchemaOutdated: EXIT_CONFIGURATION,
     AlreadyServed: EXIT_TAKEN,
     StorageUnavailable: EXIT_STORE_AWAY,
     AuditUnavailable: EXIT_STORE_AWAY,
+    StorageError: EXIT_CONFIGURATION,
 }
-"""What may keep a worker from starting, and the exit code that says so; anything else is a defect of our own."""
+"""What may keep a worker from starting, and the exit code that says so: the first kind that fits. Anything else is a
+defect of our own."""
 
 FILES_POLL_S: Final = 5.0
 SETTLE_S: Final = 5.0
 RESTART_WATCH_S: Final = 0.5
+COLLECTOR_THRESHOLDS: Final = (5000, 20, 20)
 
 
 def now_us() -> int:
@@ -201,6 +195,11 @@ class Worker:
         for server in servers:
             server.begin()
         self._measure_certificates()
+        # What is there now stays while the worker serves, and an exchange leaves next to nothing that only the cyclic
+        # collector can free: let it come seldom, and not look at all this again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
         log(LogEvent.WORKER_READY, worker=self._number, pid=os.getpid())
         await self._control.draining.wait()
         log(LogEvent.PROVIDER_STOPPING, drain_s=self._settings.drain_s)
