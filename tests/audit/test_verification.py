@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from minispine.audit.changes import change_document
 from minispine.audit.encoding import GENESIS, chain
+from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.verification import Broken, Verified, verify
+from minispine.audit.verification import Broken, Unrecorded, Verified, verify
 from minispine.storage import Database, Session, Store
 from tests.audit.conftest import LogMaker, note, received, replied
 
@@ -130,3 +132,39 @@ def test_records_written_meanwhile_are_no_fault(database: Database, make_log: Lo
     for _ in range(3):
         log.append_now(note())
         assert isinstance(verify(database), Verified)
+
+
+@pytest.fixture
+def changed(database: Database, log: AuditLog) -> Database:
+    """Two changes of the registry, each with its record."""
+    for key in ("lab", "ward"):
+        change_document(
+            database,
+            log,
+            kind="client",
+            key=key,
+            body={"name": key},
+            event=EventType.CLIENT_ADDED,
+            actor={"account": "jo"},
+            reason=None,
+            expected_version=0,
+        )
+    return database
+
+
+def test_a_log_that_lacks_the_record_of_a_change_is_not_the_log_it_was(changed: Database) -> None:
+    assert isinstance(verify(changed), Verified)
+    with changed.session(Store.AUDIT) as session:
+        session.run("UPDATE audit_change SET sequence = 1 WHERE key = 'ward'")
+    assert verify(changed) == Unrecorded("client", "ward", 1)
+    with changed.session(Store.AUDIT) as session:
+        session.run("DELETE FROM audit_change")
+    assert verify(changed) == Unrecorded("client", "lab", 1)
+
+
+def test_a_change_whose_record_is_still_owed_is_no_fault(changed: Database) -> None:
+    with changed.session(Store.AUDIT) as session:
+        session.run("DELETE FROM audit_change WHERE key = 'lab'")
+    with changed.session(Store.REGISTRY) as session:
+        session.run("INSERT INTO registry_outbox (kind, key, version, event) VALUES ('client', 'lab', 1, '{}')")
+    assert isinstance(verify(changed), Verified)

@@ -15,7 +15,7 @@ from minispine.keys.pki import PkiRefused
 from minispine.provider.in_force import Unusable
 from minispine.spine.http import EndpointInvalid
 from minispine.spine.ods import OrganisationsInvalid
-from minispine.storage import SchemaOutdated, StorageMisconfigured, StorageUnavailable, VersionConflict
+from minispine.storage import SchemaOutdated, StorageMisconfigured, StorageUnavailable, StoreLost, VersionConflict
 from minispine.vocabulary.tables import TableInvalid
 
 HERE = Path("here.toml")
@@ -35,6 +35,7 @@ EXPECTED: list[tuple[Exception, Exit]] = [
     (StorageMisconfigured("x"), Exit.MISTAKE),
     (StorageUnavailable("x"), Exit.ENVIRONMENT),
     (SchemaOutdated("x"), Exit.ENVIRONMENT),
+    (StoreLost("x"), Exit.ENVIRONMENT),
     (VersionConflict("client", "ward", 3), Exit.FAILED),
     (AuditUnavailable("x"), Exit.ENVIRONMENT),
     (IdentityIncomplete("x"), Exit.MISTAKE),

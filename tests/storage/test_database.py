@@ -18,6 +18,7 @@ from minispine.storage import (
     StorageMisconfigured,
     StorageUnavailable,
     Store,
+    StoreLost,
 )
 from minispine.storage.tables import AUDIT, REGISTRY
 from tests.databases import Postgres
@@ -63,6 +64,45 @@ def test_tables_of_a_later_release_are_left_alone(database: Database) -> None:
     with pytest.raises(SchemaOutdated):
         database.check_schema()
     with pytest.raises(SchemaOutdated):
+        database.migrate()
+
+
+def drop(database: Database, store: Store) -> None:
+    """Lose a store, as an operator who removes a file or a careless script does."""
+    if database.folder is not None:
+        for file in database.folder.glob(f"{store}.db*"):
+            file.unlink()
+        return
+    with database.engine_connection(store) as connection:
+        for table in (*METADATA[store].tables, f"{store}_schema"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+
+
+def test_a_log_that_was_lost_does_not_begin_again(database: Database) -> None:
+    database.close()
+    drop(database, Store.AUDIT)
+    with pytest.raises(StoreLost, match="the audit log is gone") as refused:
+        database.migrate()
+    if database.folder is not None:
+        assert str(refused.value).startswith(f"{database.folder}/audit.db: ")
+        assert not (database.folder / "audit.db").exists()
+        (database.folder / "audit.db").touch()
+        with pytest.raises(StoreLost):
+            database.migrate()
+    with pytest.raises((SchemaOutdated, StorageUnavailable)):
+        database.check_schema()
+
+
+def test_a_registry_that_was_lost_does_not_begin_again_once_it_was_changed(database: Database) -> None:
+    database.close()
+    drop(database, Store.REGISTRY)
+    database.migrate()  # the crash of a first start between the two: nobody has lost anything
+    database.check_schema()
+    with database.session(Store.AUDIT) as session:
+        session.run("INSERT INTO audit_change (kind, key, version, sequence) VALUES ('client', 'ward', 1, 1)")
+    database.close()
+    drop(database, Store.REGISTRY)
+    with pytest.raises(StoreLost, match="the registry is gone"):
         database.migrate()
 
 

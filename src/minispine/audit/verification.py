@@ -1,15 +1,16 @@
 """Checking that the log is what was written: nothing left out, put in, moved or changed.
 
 A hash chain by itself shows that the log is consistent, not that it was not rewritten as a whole: for that, somebody
-outside has to know a hash of it.
+outside has to know a hash of it. What the registry knows is a small part of such knowledge: a log that lacks the record
+of a change that the registry holds is not the log it was.
 """
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from minispine.audit.encoding import GENESIS, chain, commit_bodies, commit_private, read_leaf
-from minispine.storage import Database, Store
+from minispine.storage import Database, Session, Store
 
 Check = Literal["sequence", "leaf", "chain", "sealed-time", "exchange", "payload", "head"]
 """What was checked: the numbers have no gap; the leaf can be read and names its own number; the hash chain; sealed
@@ -27,6 +28,16 @@ _STRAY: Final = (
     "SELECT MIN(sequence) FROM audit_payload"
     " WHERE sequence < 1 OR sequence > (SELECT COALESCE(MAX(sequence), 0) FROM audit_record)"
 )
+_CHANGES: Final = (
+    "SELECT kind, key, version FROM registry_document d WHERE NOT EXISTS"
+    " (SELECT 1 FROM registry_outbox o WHERE o.kind = d.kind AND o.key = d.key AND o.version = d.version)"
+    " ORDER BY changed_at, kind, key, version"
+)
+"""Every change whose record is not owed any more."""
+_RECORD_OF: Final = (
+    "SELECT r.leaf FROM audit_change c JOIN audit_record r ON r.sequence = c.sequence"
+    " WHERE c.kind = ? AND c.key = ? AND c.version = ?"
+)
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -43,8 +54,22 @@ class Broken(msgspec.Struct, frozen=True):
     check: Check
 
 
-def verify(database: Database) -> Verified | Broken:
-    """Check every record up to the last one at the time of the call. Raises `StorageUnavailable`."""
+class Unrecorded(msgspec.Struct, frozen=True):
+    """The first change of the registry of which a log that holds together has no record."""
+
+    kind: str
+    key: str
+    version: int
+
+
+def verify(database: Database) -> Verified | Broken | Unrecorded:
+    """Check every record up to the last one at the time of the call, and that each change of the registry has one.
+
+    Raises `StorageUnavailable`.
+    """
+    with database.reading(Store.REGISTRY) as session:
+        # Read before the log is: a change that is seen here has its record there.
+        changes = session.rows(_CHANGES)
     with database.reading(Store.AUDIT) as session:
         rows = session.rows(_HEAD)
     if not rows:
@@ -64,7 +89,7 @@ def verify(database: Database) -> Verified | Broken:
         return Broken(head_sequence + 1, "head")
     if (state.hash, state.sealed_at) != (bytes(head_hash), head_sealed_at):
         return Broken(head_sequence, "head")
-    return _stray_payload(database) or Verified(state.sequence, state.hash)
+    return _stray_payload(database) or _unrecorded(database, changes) or Verified(state.sequence, state.hash)
 
 
 class _State:
@@ -116,3 +141,19 @@ def _stray_payload(database: Database) -> Broken | None:
     with database.reading(Store.AUDIT) as session:
         stray = session.rows(_STRAY)[0][0]
     return None if stray is None else Broken(stray, "payload")
+
+
+def _unrecorded(database: Database, changes: list[tuple[Any, ...]]) -> Unrecorded | None:
+    """The first of these changes that has no record."""
+    with database.reading(Store.AUDIT) as session:
+        return next((Unrecorded(*change) for change in changes if not _recorded(session, *change)), None)
+
+
+def _recorded(session: Session, kind: str, key: str, version: int) -> bool:
+    told = [event["data"] for row in session.rows(_RECORD_OF, (kind, key, version)) for event in _events(row[0])]
+    return any((data.get("kind"), data.get("key"), data.get("version")) == (kind, key, version) for data in told)
+
+
+def _events(leaf: bytes) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = read_leaf(bytes(leaf))["events"]
+    return events

@@ -93,7 +93,8 @@ def verify(
 ) -> int:
     """Check that every record of the audit trail is as it was written, and none is missing.
 
-    Exit code 1 when one is not; its sequence number and the check that it failed are printed.
+    Exit code 1 when one is not; its sequence number and the check that it failed are printed, or the change of a client
+    or table of which there is no record.
 
     Args:
         config: The provider's configuration, which says where the trail is.
@@ -104,6 +105,9 @@ def verify(
         result = verification.verify(database)
     if isinstance(result, verification.Broken):
         print(f"record {result.sequence} is not as it was written: {result.check}")
+        return Exit.FAILED
+    if isinstance(result, verification.Unrecorded):
+        print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
         return Exit.FAILED
     print(f"{result.records} records are consistent; the last one's hash is {result.head.hex()}")
     return Exit.DONE

@@ -63,6 +63,7 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
     "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "starting the provider does it"),
+    "minispine.storage.errors.StoreLost": (Exit.ENVIRONMENT, ""),
     "minispine.storage.errors.StorageError": (Exit.ENVIRONMENT, "look at [storage] in the configuration"),
     "minispine.audit.events.AuditUnavailable": (Exit.ENVIRONMENT, "nothing was changed; look at [storage]"),
     "minispine.client.errors.RequestNotSent": (Exit.MISTAKE, ""),

@@ -14,6 +14,7 @@ from minispine.storage.errors import (
     StorageError,
     StorageMisconfigured,
     StorageUnavailable,
+    StoreLost,
     VersionConflict,
 )
 from minispine.storage.registry import Document, DocumentVersion, Registry, Snapshot
@@ -34,5 +35,6 @@ __all__ = [
     "StorageMisconfigured",
     "StorageUnavailable",
     "Store",
+    "StoreLost",
     "VersionConflict",
 ]

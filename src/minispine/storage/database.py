@@ -218,8 +218,9 @@ class Database:
     def migrate(self) -> None:
         """Make the tables, or bring them to this release; on SQLite also the folder (0700) and the files (0600).
 
-        Safe to call from several processes at once. Raises `StorageUnavailable`, `StorageMisconfigured`, and
-        `SchemaOutdated` when the tables are of a later release.
+        Safe to call from several processes at once. Raises `StorageUnavailable`, `StorageMisconfigured`,
+        `SchemaOutdated` when the tables are of a later release, and `StoreLost` when there are only those of the one
+        store though the other has been in use.
         """
         migration.migrate(self)
 

@@ -24,6 +24,10 @@ class SchemaOutdated(StorageError):
     """The tables are not there, or of another release than this one: the database has to be migrated."""
 
 
+class StoreLost(StorageError):
+    """One of the two stores is gone while the other, which relies on it, is there; it has to be restored."""
+
+
 class AlreadyServed(StorageError):
     """Another process serves from the same SQLite folder, or with the same instance id (Law 9)."""
 

@@ -2,12 +2,14 @@
 
 The revisions are in ``migrations/STORE/versions``; each store has its own line of them and its own version table, so
 that they can share a database (PostgreSQL) or have a file each (SQLite). A revision never rewrites an audit record.
+
+The audit store is always made first, so that a registry without it tells of a log that was lost.
 """
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 
-from minispine.storage.errors import SchemaOutdated, StorageMisconfigured
+from minispine.storage.errors import SchemaOutdated, StorageMisconfigured, StoreLost
 from minispine.storage.tables import Store
 
 if TYPE_CHECKING:
@@ -35,12 +37,22 @@ def migrate(database: "Database") -> None:
             with database.engine_connection(store) as connection:
                 connection.exec_driver_sql("BEGIN")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                if store is Store.AUDIT:
+                    _refuse_a_lost_store({s: f"the {s} tables" for s in Store}, dict.fromkeys(Store, connection))
                 _upgrade(store, connection)
                 connection.exec_driver_sql("COMMIT")
         return
     with _folder_locked(database.folder):
-        for store in Store:
-            _make_file(database.folder / f"{store}.db")
+        files = {store: database.folder / f"{store}.db" for store in Store}
+        with ExitStack() as opened:
+            found = {
+                store: opened.enter_context(database.engine_connection(store))
+                for store, file in files.items()
+                if file.exists()
+            }
+            _refuse_a_lost_store({store: str(file) for store, file in files.items()}, found)
+        for store, file in files.items():
+            _make_file(file)
             with database.engine_connection(store) as connection:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 _upgrade(store, connection)
@@ -51,9 +63,32 @@ def check(database: "Database") -> None:
     """See `Database.check_schema`."""
     for store in Store:
         with database.engine_connection(store) as connection:
-            context = MigrationContext.configure(connection, opts={"version_table": _version_table(store)})
-            if context.get_current_revision() != _scripts(store).get_current_head():
+            if _revision(store, connection) != _scripts(store).get_current_head():
                 raise SchemaOutdated(f"the {store} tables are not those of this release; migrate the database first")
+
+
+def _refuse_a_lost_store(called: dict[Store, str], found: dict[Store, Connection]) -> None:
+    """Raise `StoreLost` where tables would be made beside others that have been in use with those now gone.
+
+    Without its log nobody could tell any more what was asked and changed; without the registry that the log speaks of,
+    its changes would be numbered from the beginning again. `found` has the stores that may have tables.
+    """
+    made = {store for store, connection in found.items() if _revision(store, connection) is not None}
+    if made == {Store.REGISTRY}:
+        raise StoreLost(
+            f"{called[Store.AUDIT]}: the audit log is gone, and its registry is not: restore it from a backup; "
+            "a new log is not begun in its place"
+        )
+    if made == {Store.AUDIT} and found[Store.AUDIT].exec_driver_sql("SELECT 1 FROM audit_change LIMIT 1").first():
+        raise StoreLost(
+            f"{called[Store.REGISTRY]}: the registry is gone, and the audit log of its changes is not: "
+            "restore it from a backup"
+        )
+
+
+def _revision(store: Store, connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": _version_table(store)})
+    return context.get_current_revision()
 
 
 def _upgrade(store: Store, connection: Connection) -> None:
