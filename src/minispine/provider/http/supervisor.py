@@ -45,6 +45,10 @@ _MOST_QUICK_DEATHS: Final = 5
 _LONGEST_WAIT_S: Final = 5.0
 _LOOK_S: Final = 0.5
 _WRITE_AGAIN_S: Final = 10.0
+_WORKER_ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
+"""What a worker gets unless our own environment says otherwise. A message is hundreds of small pieces of memory, made
+and freed together; glibc by itself keeps seven of each size at hand, which makes reading and writing XML a tenth
+slower. Other C libraries know nothing of this variable."""
 
 
 class CannotServe(Exception):
@@ -232,7 +236,7 @@ class Supervisor:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 command,
                 pass_fds=(machines, management, theirs.fileno()),
-                env=os.environ | {MULTIPROCESS_DIRECTORY: str(self._metrics)},
+                env=_WORKER_ENVIRONMENT | os.environ | {MULTIPROCESS_DIRECTORY: str(self._metrics)},
             )
         running = self._workers[process.pid] = _Running(number, process, ours, time.monotonic())
         self._tell(running)
