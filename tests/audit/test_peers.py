@@ -96,6 +96,34 @@ def test_what_is_counted_of_old_minutes_is_forgotten_once_written(log: AuditLog,
     assert clock() == START + 3 * MINUTE_US
 
 
+def test_however_long_the_log_is_away_what_is_kept_is_bounded_and_every_refusal_is_counted(
+    database: Database, log: AuditLog, clock: Clock
+) -> None:
+    away = _Away(log)
+    peers = PeerRefusals(away, now=clock, peers_per_minute=3)  # type: ignore[arg-type]
+
+    async def story() -> None:
+        for minute in range(30):
+            for n in range(10):
+                await refused(peers.refused(f"192.0.2.{minute % 7 + n}", ("no certificate", "unknown")[n % 2]))
+            clock.us += MINUTE_US
+            assert await refused(peers.flush_finished())
+            assert len(peers._counts) <= 3 + 2
+            assert peers._peers == {}
+        away.here = True
+        await peers.flush_finished()
+        assert (peers._counts, peers._peers) == ({}, {})
+
+    asyncio.run(story())
+    assert sum(count for *_, count in told(database)) == 300
+    assert {(peer, minute) for peer, _, minute, _ in told(database)} == {
+        ("192.0.2.0", FIRST),
+        ("192.0.2.1", FIRST),
+        ("192.0.2.2", FIRST),
+        (OTHERS, FIRST),
+    }
+
+
 async def refused(awaited: Awaitable[None]) -> bool:
     try:
         await awaited

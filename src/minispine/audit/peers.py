@@ -3,6 +3,9 @@
 One record per peer, reason and minute: the first refusal is written at once, and those that follow in the same minute
 are counted and written as one more record when the minute is over. The counts of a minute's records add up to the
 refusals. No body is kept of a peer that is not identified.
+
+While the log is away the counts wait, and no more of them than a fixed number: what is beyond that is counted together,
+by reason alone, under the first minute in which that was so.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
 
 OTHERS: Final = "others"
-"""Stands for every peer beyond the number that is told apart in one minute."""
+"""Stands for every peer beyond the number that is told apart in one minute, or while counts wait for the log."""
 
 _MINUTE_US: Final = 60_000_000
 _WATCH_INTERVAL_S: Final = 5.0
@@ -23,7 +26,11 @@ _Key = tuple[int, str, str]
 
 
 class PeerRefusals:
-    """Counts refusals. Belongs to one event loop. `peers_per_minute` bounds how many peers are told apart."""
+    """Counts refusals. Belongs to one event loop.
+
+    `peers_per_minute` bounds how many peers are told apart in a minute, and how many counts of minutes that are over
+    wait for the log, beside one for each reason.
+    """
 
     def __init__(self, log: AuditLog, *, now: Callable[[], int], peers_per_minute: int = 1000) -> None:
         self._log = log
@@ -57,9 +64,11 @@ class PeerRefusals:
     async def flush_finished(self) -> None:
         """Write what was counted in minutes that are over. Raises `AuditUnavailable`; what failed stays counted."""
         minute = self._now() // _MINUTE_US
-        await self._flush([key for key in self._counts if key[0] < minute])
-        for over in [m for m in self._peers if m < minute]:
-            del self._peers[over]
+        finished = [key for key in self._counts if key[0] < minute]
+        try:
+            await self._flush(finished)
+        finally:
+            self._forget_before(minute)
 
     async def watch(self) -> None:
         """Flush finished minutes for ever; while the log is away, counts wait for it."""
@@ -80,6 +89,21 @@ class PeerRefusals:
             except BaseException:
                 self._counts[key] = self._counts.get(key, 0) + count
                 raise
+
+    def _forget_before(self, minute: int) -> None:
+        """Let go of what is only needed while a minute lasts, and lump what waits for the log beyond the bound."""
+        for over in [m for m in self._peers if m < minute]:
+            del self._peers[over]
+        finished = sorted(key for key in self._counts if key[0] < minute)
+        for key in [key for key in finished if self._counts[key] == 0]:
+            del self._counts[key]
+        waiting = [key for key in finished if key in self._counts]
+        apart = [key for key in waiting if key[1] != OTHERS]
+        lumps: dict[str, _Key] = {}
+        for key in [key for key in waiting if key[1] == OTHERS] + apart[self._most :]:
+            count = self._counts.pop(key)
+            lump = lumps.setdefault(key[2], (key[0], OTHERS, key[2]))
+            self._counts[lump] = self._counts.get(lump, 0) + count
 
     async def _write(self, key: _Key, count: int) -> None:
         minute, peer, reason = key
