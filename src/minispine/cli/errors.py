@@ -65,7 +65,10 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "starting the provider does it"),
     "minispine.storage.errors.StoreLost": (Exit.ENVIRONMENT, ""),
     "minispine.storage.errors.StorageError": (Exit.ENVIRONMENT, "look at [storage] in the configuration"),
-    "minispine.audit.events.AuditUnavailable": (Exit.ENVIRONMENT, "nothing was changed; look at [storage]"),
+    "minispine.audit.events.AuditUnavailable": (
+        Exit.ENVIRONMENT,
+        "look at [storage], and whether a change was made before making it again",
+    ),
     "minispine.client.errors.RequestNotSent": (Exit.MISTAKE, ""),
     "minispine.client.errors.ClientError": (Exit.ENVIRONMENT, ""),
 }
