@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from minispine.audit.encoding import encode_json
+from minispine.audit.events import Event, EventType
 from tests.journeys.house import House, until
 
 
@@ -147,6 +149,16 @@ def test_a_database_that_is_away_while_a_worker_starts_is_waited_for(home: House
     until(lambda: home.ready()[0] == 200)
     with home.line("stranger") as line:
         assert line.ask(b"<x/>").fault == "3000"
+
+
+def test_the_record_of_a_change_that_a_command_could_not_make_is_made_by_the_provider(home: House) -> None:
+    home.start()
+    event = Event(type=EventType.TABLE_CHANGED, at=1, data={"kind": "table", "key": "organisations", "version": 1})
+    with sqlite3.connect(home.folder / "data/registry.db") as registry:
+        owed = ("table", "organisations", 1, encode_json(event).decode())
+        registry.execute("INSERT INTO registry_outbox (kind, key, version, event) VALUES (?, ?, ?, ?)", owed)
+    registry.close()
+    until(lambda: [e["data"] for e in home.trail() if e["type"] == "table.changed"] == [event.data])
 
 
 def test_a_provider_told_to_stop_while_its_database_is_away_stops(home: House) -> None:

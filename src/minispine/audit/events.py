@@ -34,7 +34,8 @@ class EventType(StrEnum):
     EXCHANGE_REPLIED = "exchange.replied"
     """The answer given to the client: response code or fault, source."""
     EXCHANGE_REFUSED = "exchange.refused"
-    """The request was refused before any national service was asked, and why."""
+    """The request was refused, and why: as a rule before any national service was asked. Where Spine's answer comes
+    before it, the client was disabled meanwhile or a defect of our own struck, and that answer did not go out."""
     EXCHANGE_ABANDONED = "exchange.abandoned"
     """The client had gone before anything was asked, so nothing was."""
     EXCHANGE_UNDELIVERED = "exchange.undelivered"
@@ -48,11 +49,13 @@ class EventType(StrEnum):
     WORKER_STARTED = "worker.started"
     WORKER_STOPPED = "worker.stopped"
     WORKER_DIED = "worker.died"
-    """A worker process ended without being told to; written by the one that replaces it."""
+    """A worker process ended without being told to; written by the supervisor, which starts another."""
     CONFIGURATION_READ = "configuration.read"
-    """The configuration in force at a start or a re-read: its digest, and the settings that changed."""
+    """The configuration was read: by the supervisor at its start, with the file's digest; after a re-reading by each
+    worker, with the digest, the keys that it took, and the changed ones that need a restart."""
     CERTIFICATES_READ = "certificates.read"
-    """Certificates, authorities and revocation lists were read again."""
+    """A worker read certificates, authorities and revocation lists again, and all could be used: the keys of those that
+    had changed."""
     CLIENT_ADDED = "client.added"
     CLIENT_EDITED = "client.edited"
     CLIENT_DISABLED = "client.disabled"
