@@ -17,7 +17,6 @@ import socket
 import ssl
 import sys
 import time
-import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +74,10 @@ SETTLE_S: Final = 5.0
 RESTART_WATCH_S: Final = 0.5
 COLLECTOR_THRESHOLDS: Final = (5000, 20, 20)
 
+_UUID_RANDOM: Final = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
+_UUID_FIXED: Final = 0x00000000_0000_4000_8000_000000000000
+"""RFC 9562: four bits say the version, two the variant, the others are random."""
+
 
 def now_us() -> int:
     """UTC microseconds since 1970."""
@@ -82,8 +85,9 @@ def now_us() -> int:
 
 
 def new_id() -> str:
-    """A fresh upper-case UUID."""
-    return str(uuid.uuid4()).upper()
+    """A fresh upper-case UUID, random (version 4): `uuid4` would take twice as long, and an exchange needs up to 15."""
+    digits = f"{int.from_bytes(os.urandom(16)) & _UUID_RANDOM | _UUID_FIXED:032X}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def open_database(settings: Settings) -> Database:
