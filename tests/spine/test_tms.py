@@ -230,6 +230,17 @@ def test_an_open_breaker_asks_nobody_until_its_time_is_up() -> None:
     assert pds.breaker.state == "closed"
 
 
+def test_the_few_last_moments_of_a_caller_do_not_open_the_breaker_for_everybody() -> None:
+    hurried, patient = 0.01, 6.0
+    pds = adapter(Line(*[TimedOut("x")] * 20), retries=0)
+    for _ in range(10):
+        ask(pds, timeout_s=hurried)
+    assert pds.breaker.state == "closed"
+    for _ in range(3):
+        ask(pds, timeout_s=patient)
+    assert pds.breaker.state == "open"
+
+
 def test_a_breaker_that_opens_in_between_leaves_the_last_outcome() -> None:
     line = Line(Unreachable("x"), Unreachable("x"))
     asked = ask(adapter(line, breaker_failures=2))

@@ -227,7 +227,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("spine.pds.connect_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("spine.pds.timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("spine.pds.retries", lambda v, _: 0 <= v <= 5, "must be 0 to 5"),
-    Rule("spine.pds.max_connections", _positive, "must be more than 0"),
+    Rule(
+        "spine.pds.max_connections",
+        lambda v, settings: v >= settings.exchange.max_in_flight,
+        "must not be less than exchange.max_in_flight, so that no question waits for a connection",
+    ),
     Rule("spine.pds.breaker_failures", _positive, "must be more than 0"),
     Rule("spine.pds.breaker_open_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("exchange.clock_skew_s", _time, "must be 0 to a day, 86400"),

@@ -75,7 +75,8 @@ class SpinePds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timeout_s: float = 10.0
     retries: int = 1
     """How often a question is asked again, with new ids, when the connection fails before an answer begins."""
-    max_connections: int = 64
+    max_connections: int = 256
+    """At most so many at once from one worker; not fewer than `exchange.max_in_flight`, so that none waits for one."""
     breaker_failures: int = 5
     """So many failures one after another open the breaker; then Spine counts as unavailable without being asked."""
     breaker_open_s: float = 5.0

@@ -36,6 +36,10 @@ _STATUSES: Final = {401: "transport.forbidden", 403: "transport.forbidden", 408:
 """What a status says by itself; a 200 or 5xx is read, and any other is ``transport.http-status``."""
 
 
+_FAIR_SHARE: Final = 0.5
+"""How much of `timeout_s` Spine must have been given for its silence to count against it."""
+
+
 class Http(Protocol):
     """What is needed of the HTTP client."""
 
@@ -124,7 +128,7 @@ class TmsPds:
             result: Result = "given up"
             try:
                 attempt, may_repeat, duplicate_id = await self._attempt(question, sender, one, left)
-                result = "failed" if isinstance(attempt.outcome, Unavailable) else "succeeded"
+                result = self._says_of_spine(attempt.outcome, left)
             finally:
                 self.breaker.settle(permit, result, self._monotonic())
             made.append(attempt)
@@ -134,6 +138,13 @@ class TmsPds:
         if not made:
             return Asked(outcome=self._event(unmade), attempts=())
         return Asked(outcome=made[-1].outcome, attempts=tuple(made))
+
+    def _says_of_spine(self, outcome: Outcome, given_s: float) -> Result:
+        """Tell what an outcome says of Spine: silence within a caller's few last moments says nothing of it."""
+        if not isinstance(outcome, Unavailable):
+            return "succeeded"
+        hurried = outcome.event == "transport.timeout" and given_s < _FAIR_SHARE * self._settings.timeout_s
+        return "given up" if hurried else "failed"
 
     async def _attempt(
         self, question: Question, sender: Sender, ids: MessageIds, timeout_s: float
