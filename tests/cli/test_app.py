@@ -39,7 +39,7 @@ def test_help_lists_every_command_without_importing_any() -> None:
         "print([m for m in sys.modules if m.startswith(('minispine.provider', 'minispine.cli.', 'cryptography'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "['minispine.cli.errors', 'minispine.cli.app']"
+    assert done.stdout.splitlines()[-1] == "['minispine.cli.stdout', 'minispine.cli.errors', 'minispine.cli.app']"
     for path in PRESENT:
         assert f" {path.split()[0]} " in done.stdout
 
@@ -57,6 +57,11 @@ def test_a_group_lists_its_commands(minispine: Command) -> None:
         (["pki", "init"], "folder"),
         (["pki", "init", "x", "--dayz", "3"], "--days"),
         (["pki", "init", "x", "--days", "many"], "many"),
+        (["pki", "init", "x", "--days", "many"], "--days is a whole number, not 'many'"),
+        (["pki", "init", "x", "--days"], "--days needs a value"),
+        (["pki", "init", "x", "y"], "there is nothing that 'y' could be for"),
+        (["client", "add", "x"], "--certificate is needed"),
+        (["call", "verifyNHSNumber", "--timeout", "long"], "--timeout is a number, not 'long'"),
         (["call", "verifyNHSNumbr"], "verifyNHSNumber"),
     ],
 )

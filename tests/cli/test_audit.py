@@ -98,6 +98,30 @@ def test_conditions_narrow_what_is_printed(database_url: str, capsysbinary: pyte
     assert [line["sequence"] for line in lines] == [4]
 
 
+@pytest.mark.parametrize("option", ["--id", "--exchange"])
+def test_a_search_for_nothing_is_a_mistake_and_one_that_finds_nothing_says_so(
+    option: str, database_url: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for empty in ("", " "):
+        code, lines, err = run(capsysbinary, "events", "--storage", database_url, option, empty)
+        assert (code, lines) == (2, [])
+        assert err == f"minispine: {option} is empty; leave it out to have every event\n"
+    code, lines, err = run(capsysbinary, "events", "--storage", database_url, option, "nowhere")
+    assert (code, lines, err) == (0, [], "minispine: no event meets that\n")
+
+
+def test_a_change_without_its_record_is_said(
+    database_url: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with database.session(Store.REGISTRY) as session:
+        session.run(
+            "INSERT INTO registry_document (kind, key, version, body, changed_at, changed_by)"
+            " VALUES ('client', 'ward', 7, '{}', 1, '{}')"
+        )
+    assert app.run(["audit", "verify", "--storage", database_url]) == 1
+    assert capsys.readouterr().out == "the registry holds version 7 of client ward, and no record says so\n"
+
+
 def test_verify_says_whether_the_trail_is_intact(
     database_url: str, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def test_editing_adds_removes_and_replaces(
         (["--compat", "lenient_id"], "did you mean lenient_ids?"),
         (["--compat", "lenient_ids=perhaps"], "true or false"),
         (["--from", "tomorrow"], "2026-04-01"),
+        (["--reason", ""], "--reason is empty"),
         (["--certificate", "absent.pem"], "absent.pem: cannot be used"),
         (["--lane", "fast"], "attended"),
     ],
@@ -171,6 +172,8 @@ def test_a_name_and_a_certificate_belong_to_one_client(
         (["edit", "ward", "--reason", "x", "--remove-method", "1"], 2, "does not have access method pds:1"),
         (["edit", "ward", "--reason", "x", "--remove-organisation", "RXX"], 2, "at least one organisation"),
         (["edit", "ward", "--organisation", "RYY"], 2, "--reason"),
+        (["edit", "ward", "--organisation", "RYY", "--reason", ""], 2, "--reason is empty"),
+        (["disable", "ward", "--reason", " "], 2, "--reason is empty"),
     ],
 )
 def test_what_cannot_be_changed_is_said_and_left(

@@ -86,6 +86,12 @@ def test_a_table_that_does_not_hold_together_is_refused_whole(
     assert all("as shipped" in line for line in lines)
 
 
+def test_a_table_is_not_changed_without_a_reason(load: Command, minispine: Command, config: Path) -> None:
+    assert load("organisations", ASIDS).code == 0
+    ended = minispine("table", "reset", "organisations", "--reason", "", "--config", config)
+    assert (ended.code, ended.err) == (2, "minispine: --reason is empty: say why, for the audit trail\n")
+
+
 def test_a_table_comes_from_standard_input_too(
     minispine: Command, config: Path, shown: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

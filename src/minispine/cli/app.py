@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from cyclopts import App, Parameter
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from minispine import __version__
 from minispine.cli import errors
@@ -77,7 +77,29 @@ def build() -> App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line to its exit code; nothing is raised."""
-    return errors.run(lambda: build()(list(arguments), exit_on_error=False, print_error=False))
+    return errors.run(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> object:
+    try:
+        return build()(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as wrong:
+        raise errors.Mistaken(f"{_explained(wrong)}; see --help") from None
+
+
+_VALUES: Final[dict[object, str]] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _explained(wrong: CycloptsError) -> str:
+    """Say what is wrong with a command line, where the library's own words would be a programmer's in ours."""
+    match wrong:
+        case UnusedCliTokensError(unused_tokens=list(tokens)):
+            return f"there is nothing that {' '.join(map(repr, tokens))} could be for"
+        case MissingArgumentError(argument=argument, keyword=keyword) if argument is not None:
+            return f"{keyword} needs a value" if keyword else f"{argument.name} is needed"
+        case CoercionError(token=token, target_type=kind) if token is not None and kind in _VALUES:
+            return f"{token.keyword or 'a value'} is {_VALUES[kind]}, not {token.value!r}"
+    return str(wrong).rstrip(".")
 
 
 def _default(value: object) -> str | None:

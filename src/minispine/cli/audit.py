@@ -44,8 +44,8 @@ def events(
 ) -> int:
     """Print the events of the audit trail in order, one JSON object a line.
 
-    Given several conditions, it prints what meets all of them. That it was asked, by whom and for what is recorded
-    first, so the events printed are those before that record.
+    Given several conditions, it prints what meets all of them; when nothing does it says so, with exit code 0. That it
+    was asked, by whom and for what is recorded first, so the events printed are those before that record.
 
     Args:
         config: The provider's configuration, which says where the trail is.
@@ -60,7 +60,11 @@ def events(
         from_: The first sequence number.
         to: The last sequence number.
     """
+    for option, wanted in (("--exchange", exchange), ("--id", id_)):
+        if wanted is not None and not wanted.strip():
+            raise Mistaken(f"{option} is empty; leave it out to have every event")
     nhs_number = _nhs_number(nhs_number_file) if nhs_number_file else None
+    shown = 0
     with _database(config, storage, storage_password_file) as (database, system_id):
         log = AuditLog(database, system_id=system_id, instance=str(uuid.uuid4()), now=_now_us)
         try:
@@ -82,6 +86,9 @@ def events(
             include_private=private,
         ):
             sys.stdout.buffer.write(encode_line(event))
+            shown += 1
+    if not shown:
+        print("minispine: no event meets that", file=sys.stderr)
     return Exit.DONE
 
 

@@ -19,6 +19,8 @@ from minispine.cli.output import table
 from minispine.cli.registry import CONFIG, OpenRegistry, opened
 from minispine.cli.values import (
     Operations,
+    PerhapsReason,
+    Reason,
     read_method,
     read_network,
     read_ods_code,
@@ -59,7 +61,7 @@ def add(
     user_code: tuple[str, ...] = (),
     compat: tuple[str, ...] = (),
     note: str = "",
-    reason: str | None = None,
+    reason: PerhapsReason = None,
 ) -> None:
     """Register a client system; it may call at once.
 
@@ -110,7 +112,7 @@ def edit(
     name: str,
     /,
     *,
-    reason: str,
+    reason: Reason,
     config: Path = CONFIG,
     certificate: tuple[Path, ...] = (),
     pin: bool = False,
@@ -196,7 +198,7 @@ def edit(
         _put(registry, after, EventType.CLIENT_EDITED, reason, "changed")
 
 
-def disable(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
+def disable(name: str, /, *, reason: Reason, config: Path = CONFIG) -> None:
     """Let a client call no longer. Nothing is asked or answered for it once this command has ended.
 
     Args:
@@ -207,7 +209,7 @@ def disable(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
     _switch(name, config, reason, enabled=False)
 
 
-def enable(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
+def enable(name: str, /, *, reason: Reason, config: Path = CONFIG) -> None:
     """Let a client call again.
 
     Args:

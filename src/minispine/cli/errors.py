@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
+from minispine.cli.stdout import OutputFailed, give_up
+
 
 class Exit(IntEnum):
     """What the exit codes mean."""
@@ -51,7 +53,6 @@ class EnvironmentFailed(CommandError):
 
 
 _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
-    "cyclopts.exceptions.CycloptsError": (Exit.MISTAKE, "see --help"),
     "minispine.config.loading.ConfigurationInvalid": (Exit.MISTAKE, ""),
     "minispine.keys.files.KeyFileRefused": (Exit.MISTAKE, ""),
     "minispine.keys.certificates.CertificateUnreadable": (Exit.MISTAKE, ""),
@@ -78,18 +79,22 @@ ends, and what to do next where the exception does not say."""
 
 def run(command: Callable[[], object]) -> int:
     """Run a command to its exit code; whatever it raises becomes one line on stderr."""
+    if sys.stdout is None:
+        _say("cannot write to standard output: it is closed")
+        return Exit.ENVIRONMENT
     try:
         result = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not try to flush to it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
         return Exit.PIPE_CLOSED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else Exit.FAILED
     except Exception as error:
+        if isinstance(error, OutputFailed):
+            give_up(sys.stdout)
         code, line = explain(error)
         _say(line)
         if os.environ.get("MINISPINE_DEBUG") == "1":
@@ -106,6 +111,8 @@ def explain(error: BaseException) -> tuple[Exit, str]:
         if known := _KNOWN.get(f"{kind.__module__}.{kind.__qualname__}"):
             code, advice = known
             return code, f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
+    if isinstance(error, OutputFailed):
+        return Exit.ENVIRONMENT, f"cannot write to standard output: {(error.strerror or 'unknown').lower()}"
     if isinstance(error, OSError) and error.filename is not None:
         return Exit.MISTAKE, f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
     return Exit.DEFECT, (

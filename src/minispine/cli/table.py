@@ -18,7 +18,7 @@ from minispine.audit.events import EventType
 from minispine.cli.errors import Failed, Mistaken
 from minispine.cli.output import table
 from minispine.cli.registry import CONFIG, OpenRegistry, opened
-from minispine.cli.values import read_text, unknown
+from minispine.cli.values import Reason, read_text, unknown
 from minispine.provider.in_force import TABLE, Unusable
 from minispine.vocabulary import codes, spine_codes
 
@@ -73,7 +73,7 @@ def show(name: str, /, *, config: Path = CONFIG) -> None:
 
 
 def load(
-    name: str, file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, reason: str, config: Path = CONFIG
+    name: str, file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, reason: Reason, config: Path = CONFIG
 ) -> None:
     """Put a table of your own in force, after checking it.
 
@@ -92,7 +92,7 @@ def load(
         _change(registry, name, document, reason, called)
 
 
-def reset(name: str, /, *, reason: str, config: Path = CONFIG) -> None:
+def reset(name: str, /, *, reason: Reason, config: Path = CONFIG) -> None:
     """Put the table that ships back in force.
 
     Args:

@@ -54,6 +54,17 @@ Operations = Annotated[
 ]
 
 
+def _reason(_: Any, tokens: Any) -> str:
+    text = str(tokens[0].value).strip()
+    if not text:
+        raise Mistaken("--reason is empty: say why, for the audit trail")
+    return text
+
+
+Reason = Annotated[str, Parameter(converter=_reason, n_tokens=1)]
+PerhapsReason = Annotated[str | None, Parameter(converter=_reason, n_tokens=1)]
+
+
 def read_ods_code(text: str) -> str:
     """Read an organisation's ODS code."""
     code = text.strip().upper()
