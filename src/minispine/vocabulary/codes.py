@@ -19,8 +19,10 @@ from minispine.domain.operations import NationalService
 from minispine.vocabulary.tables import TableInvalid
 
 _CODE: Final = re.compile(r"[A-Z]{2,10}-[0-9]{4}")
-_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _MAX_TEXT: Final = 200
+_SHIPPED: Final = frozenset({NationalService.PDS, NationalService.CPIS})
+_TARGETS: Final = {NationalService.PDS: ("DEMOG-9999", "SMSP-9999")}
+"""Codes that a client's compatibility switch (D7) puts in the place of others, by service."""
 
 
 class UnknownCode(Exception):
@@ -59,11 +61,12 @@ class FaultText(msgspec.Struct, frozen=True, kw_only=True):
     code_system: str
 
 
-def load_vocabulary(document: Mapping[str, Any]) -> Vocabulary:
+def load_vocabulary(document: Mapping[str, Any], expected: NationalService = NationalService.PDS) -> Vocabulary:
     """Read a vocabulary from the shape of `shipped_document`: version, service, code_system and a table of codes.
 
-    A vocabulary always holds the codes common to all mini services (SMSP-ERR-002 b), because the provider itself
-    answers with them; their texts may be changed.
+    It must be of the `expected` service, and its code system the one that ships, because the service's messages fix
+    that. It always holds the codes common to all mini services (SMSP-ERR-002 b), because the provider itself answers
+    with them, and those that a compatibility switch leads to; their texts may be changed.
 
     Raises:
         TableInvalid: `key` names the place in the document, `reason` what is wrong there.
@@ -72,12 +75,11 @@ def load_vocabulary(document: Mapping[str, Any]) -> Vocabulary:
         if key not in {"version", "service", "code_system", "codes"}:
             raise TableInvalid(str(key), "is not a key of a vocabulary")
     version = _line(document, "version")
-    service = _line(document, "service")
-    if service not in set(NationalService):
-        raise TableInvalid("service", f"must be one of {', '.join(NationalService)}")
+    if _line(document, "service") != expected:
+        raise TableInvalid("service", f"must be {expected}")
     code_system = _line(document, "code_system")
-    if not _OID.fullmatch(code_system):
-        raise TableInvalid("code_system", "must be an object identifier in dotted digits")
+    if code_system != (fixed := _shipped_file(f"codes-{expected}")["code_system"]):
+        raise TableInvalid("code_system", f"must be {fixed}, which the messages of {expected} fix")
     codes = document.get("codes")
     if not isinstance(codes, Mapping):
         raise TableInvalid("codes", "must be a table of codes and texts")
@@ -88,7 +90,10 @@ def load_vocabulary(document: Mapping[str, Any]) -> Vocabulary:
     for code in _shipped_file("codes-common")["codes"]:
         if code not in texts:
             raise TableInvalid(f"codes.{code}", "is common to all mini services and may not be left out")
-    return Vocabulary(version=version, service=NationalService(service), code_system=code_system, texts=texts)
+    for code in _TARGETS.get(expected, ()):
+        if code not in texts:
+            raise TableInvalid(f"codes.{code}", "is what some clients get for other codes and may not be left out")
+    return Vocabulary(version=version, service=expected, code_system=code_system, texts=texts)
 
 
 def _line(table: Mapping[str, Any], key: str, *, within: str = "") -> str:
@@ -117,9 +122,6 @@ def shipped_document(service: str) -> dict[str, Any]:
     }
 
 
-_SHIPPED: Final = frozenset({"pds", "cpis"})
-
-
 @cache
 def shipped_vocabulary(service: str) -> Vocabulary:
     """Give the vocabulary that ships for ``pds`` or ``cpis``.
@@ -127,9 +129,10 @@ def shipped_vocabulary(service: str) -> Vocabulary:
     Raises:
         KeyError: no vocabulary ships for `service`.
     """
-    return load_vocabulary(shipped_document(service))
+    return load_vocabulary(shipped_document(service), NationalService(service))
 
 
+@cache
 def _shipped_file(name: str) -> dict[str, Any]:
     return tomllib.loads((files("minispine.vocabulary") / f"{name}.toml").read_text("utf-8"))
 
