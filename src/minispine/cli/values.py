@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from minispine.cli.errors import Mistaken
 from minispine.domain.operations import NationalService, Operation
-from minispine.vocabulary.asids import ODS_CODE
+from minispine.domain.organisation import is_ods_code
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> Mistaken:
@@ -68,7 +68,7 @@ PerhapsReason = Annotated[str | None, Parameter(converter=_reason, n_tokens=1)]
 def read_ods_code(text: str) -> str:
     """Read an organisation's ODS code."""
     code = text.strip().upper()
-    if not ODS_CODE.fullmatch(code):
+    if not is_ods_code(code):
         raise Mistaken(f"{text!r} is not an ODS code (3 to 10 letters and digits)")
     return code
 

@@ -5,16 +5,17 @@ A value that exists is complete and well formed; nothing else can be made.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
 
 from minispine.client.errors import IdentityIncomplete
 from minispine.domain.identity import AuditId
+from minispine.domain.organisation import is_ods_code
 from minispine.vocabulary import oids
 
 _TOOLKIT: Final = "urn:nhs-uk:identity:ods:"
-_ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,10}")
 _TOKENS: Final = re.compile(r"[!-9;-~]{1,64}(:[!-9;-~]{1,64}){0,4}")
 _TWELVE_DIGITS: Final = re.compile(r"[0-9]{12}")
 _ROLE: Final = re.compile(r"[A-Za-z0-9:]{1,64}")
@@ -35,8 +36,8 @@ class LocalUser(msgspec.Struct, frozen=True):
     code: str
 
     def __post_init__(self) -> None:
-        _need(_ODS_CODE, self.organisation, "the organisation of the audit identity must be an ODS code")
-        _need(_TOKENS, self.code, "the user's code must be printable characters without blanks")
+        _need(is_ods_code, self.organisation, "the organisation of the audit identity must be an ODS code")
+        _need(_TOKENS.fullmatch, self.code, "the user's code must be printable characters without blanks")
         if self.code.split(":")[0] == _SYSTEM:
             raise IdentityIncomplete("a user's code cannot begin with SYS, which is for automated functions")
 
@@ -52,8 +53,8 @@ class AutomatedFunction(msgspec.Struct, frozen=True):
     function: str
 
     def __post_init__(self) -> None:
-        _need(_ODS_CODE, self.organisation, "the organisation of the audit identity must be an ODS code")
-        _need(_TOKENS, self.function, "the function's name must be printable characters without blanks")
+        _need(is_ods_code, self.organisation, "the organisation of the audit identity must be an ODS code")
+        _need(_TOKENS.fullmatch, self.function, "the function's name must be printable characters without blanks")
 
     def audit_ids(self) -> tuple[AuditId, ...]:
         """Give one toolkit identity with the token SYS before the function."""
@@ -66,7 +67,7 @@ class SystemAsid(msgspec.Struct, frozen=True):
     asid: str
 
     def __post_init__(self) -> None:
-        _need(_TWELVE_DIGITS, self.asid, "an ASID has 12 digits")
+        _need(_TWELVE_DIGITS.fullmatch, self.asid, "an ASID has 12 digits")
 
     def audit_ids(self) -> tuple[AuditId, ...]:
         """Give one identity under the OID of ASIDs."""
@@ -81,10 +82,14 @@ class Smartcard(msgspec.Struct, frozen=True):
     role_id: str | None = None
 
     def __post_init__(self) -> None:
-        _need(_TWELVE_DIGITS, self.role_profile_id, "a smartcard's role profile id has 12 digits, and must be given")
-        _need(_TWELVE_DIGITS, self.user_id, "a smartcard's user id has 12 digits, and must be given")
+        _need(
+            _TWELVE_DIGITS.fullmatch,
+            self.role_profile_id,
+            "a smartcard's role profile id has 12 digits, and must be given",
+        )
+        _need(_TWELVE_DIGITS.fullmatch, self.user_id, "a smartcard's user id has 12 digits, and must be given")
         if self.role_id is not None:
-            _need(_ROLE, self.role_id, "a smartcard's role id is letters, digits and colons")
+            _need(_ROLE.fullmatch, self.role_id, "a smartcard's role id is letters, digits and colons")
 
     def audit_ids(self) -> tuple[AuditId, ...]:
         """Give one identity for each id of the smartcard."""
@@ -106,6 +111,6 @@ def parse_identity(text: str) -> LocalUser | AutomatedFunction:
     return LocalUser(organisation, name)
 
 
-def _need(form: re.Pattern[str], value: str, reason: str) -> None:
-    if not isinstance(value, str) or not form.fullmatch(value):
+def _need(fits: Callable[[str], object], value: str, reason: str) -> None:
+    if not isinstance(value, str) or not fits(value):
         raise IdentityIncomplete(reason)

@@ -71,22 +71,12 @@ class AuthorRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     event: str
 
 
-Outcome = (
-    Found
-    | Superseded
-    | Invalidated
-    | NoMatch
-    | SeveralMatches
-    | NotVerified
-    | InputRefused
-    | Unusable
-    | Unavailable
-    | AuthorRefused
-)
+Bare = NoMatch | SeveralMatches | NotVerified | Invalidated | InputRefused | Unusable | Unavailable | AuthorRefused
+"""The kinds that say nothing but which event they stand for."""
 
-KINDS: dict[str, type[Outcome]] = {
-    "found": Found,
-    "superseded": Superseded,
+Outcome = Found | Superseded | Bare
+
+BARE_KINDS: dict[str, type[Bare]] = {
     "invalidated": Invalidated,
     "no-match": NoMatch,
     "several-matches": SeveralMatches,
@@ -96,6 +86,8 @@ KINDS: dict[str, type[Outcome]] = {
     "unavailable": Unavailable,
     "author-refused": AuthorRefused,
 }
+
+KINDS: dict[str, type[Outcome]] = {"found": Found, "superseded": Superseded, **BARE_KINDS}
 """The names by which tables speak of the kinds."""
 
 _NAMES: dict[type[Outcome], str] = {kind: name for name, kind in KINDS.items()}

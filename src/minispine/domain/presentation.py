@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from minispine.domain import dates, nhs_number
+from minispine.domain.organisation import is_ods_code
 from minispine.domain.patient import (
     Address,
     AddressUse,
@@ -160,7 +161,6 @@ _ADDRESS_USES: Final[dict[str, AddressUse]] = {"H": "H", "HP": "H", "TMP": "TMP"
 _ADDRESS_ORDER: Final[tuple[AddressUse, ...]] = ("H", "TMP", "PST")
 _UNFIT_TELECOMS: Final = {"scheme": TELECOM_SCHEME, "use": TELECOM_USE, "empty": TELECOM_EMPTY}
 _POSTCODE: Final = re.compile(r"([A-Z]{1,2}[0-9][A-Z0-9]?|GIR|[A-Z]{4})([0-9][A-Z]{2})")
-_ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,12}")
 _TIME_OF_DAY: Final = re.compile(r"[0-9]{1,6}(\.[0-9]+)?([+-][0-9]{1,4})?")
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -232,11 +232,6 @@ def normal_postcode(written: str) -> str | None:
     """
     parts = _POSTCODE.fullmatch("".join(written.upper().split()))
     return f"{parts[1]} {parts[2]}" if parts else None
-
-
-def is_ods_code(written: str) -> bool:
-    """Tell whether a text is written as an ODS code is."""
-    return _ODS_CODE.fullmatch(written) is not None
 
 
 def _number(number: str | None, asked: str | None) -> str:

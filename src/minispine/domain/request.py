@@ -32,11 +32,6 @@ class PdsRequest(msgspec.Struct, frozen=True, kw_only=True):
     postcode: str | None = None
     local_identifier: LocalIdentifier | None = None
 
-    @property
-    def has_wildcard(self) -> bool:
-        """Whether any searchable text holds a wildcard."""
-        return any("*" in text for text in (self.family, self.given, self.postcode) if text)
-
 
 class InvalidInput(msgspec.Struct, frozen=True):
     """A parameter that may not go to Spine: answered SMSP-0001 (SMSP-VAL-001 b).

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 from minispine.domain.identity import AccessMethod, AuditId, Identified, IdentityRefused
+from minispine.domain.organisation import is_ods_code
 from minispine.provider.clients import Registration
 from minispine.vocabulary import oids
 
-_ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,10}")
 _TOKEN: Final = re.compile(r"[!-9;-~]{1,64}")
 """One colon-delimited token of a toolkit identity: printable ASCII without blanks."""
 _ASID: Final = re.compile(r"[0-9]{12}")
@@ -99,6 +99,6 @@ def _tokens(uri: str) -> tuple[str, ...] | None:
         return None
     organisation, *rest = uri[len(_PREFIX) :].split(":")
     organisation = organisation.upper()
-    if not _ODS_CODE.fullmatch(organisation) or not all(_TOKEN.fullmatch(token) for token in rest):
+    if not is_ods_code(organisation) or not all(_TOKEN.fullmatch(token) for token in rest):
         return None
     return (organisation, *rest)

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
+from minispine.domain.organisation import is_ods_code
 from minispine.vocabulary.tables import TableInvalid
 
-ODS_CODE: Final = re.compile(r"[A-Z0-9]{3,10}")
 ASID: Final = re.compile(r"[0-9]{12}")
 
 
@@ -46,7 +46,7 @@ def load_asids(document: Mapping[str, Any]) -> Asids:
         TableInvalid: a key is not an ODS code, or a value not an ASID of twelve digits; `key` is the ODS code.
     """
     for ods_code, asid in document.items():
-        if not ODS_CODE.fullmatch(ods_code):
+        if not is_ods_code(ods_code):
             raise TableInvalid(ods_code, "is not an ODS code (3 to 10 capital letters and digits)")
         if not isinstance(asid, str) or not ASID.fullmatch(asid):
             raise TableInvalid(ods_code, "must have an ASID of 12 digits, in quotation marks")

@@ -14,19 +14,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from minispine.domain.identity import IdentityFault
-from minispine.domain.outcome import (
-    KINDS,
-    AuthorRefused,
-    InputRefused,
-    Invalidated,
-    NoMatch,
-    NotVerified,
-    Outcome,
-    SeveralMatches,
-    Superseded,
-    Unavailable,
-    Unusable,
-)
+from minispine.domain.outcome import BARE_KINDS, KINDS, Outcome, Superseded, Unusable
 from minispine.vocabulary.tables import TableInvalid
 
 SpineSystem = Literal["pds", "tms", "soap"]
@@ -79,18 +67,6 @@ _FIXED: Final = {
 }
 """Outcomes that no table may change, because the code that raises the event has already decided."""
 
-_Bare = NoMatch | SeveralMatches | NotVerified | Invalidated | InputRefused | Unusable | Unavailable | AuthorRefused
-_BARE: Final[dict[str, type[_Bare]]] = {
-    "invalidated": Invalidated,
-    "no-match": NoMatch,
-    "several-matches": SeveralMatches,
-    "not-verified": NotVerified,
-    "input-refused": InputRefused,
-    "unusable": Unusable,
-    "unavailable": Unavailable,
-    "author-refused": AuthorRefused,
-}
-
 
 class EventRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One event: what it stands for on the Spine side, the kind of outcome, and the response code.
@@ -116,7 +92,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         if self.outcome == "superseded":
             return Superseded(event=self.name, nhs_number=replacement)
-        kind = _BARE.get(self.outcome or "")
+        kind = BARE_KINDS.get(self.outcome or "")
         return Unusable(event="answer.incomplete") if kind is None else kind(event=self.name)
 
 

@@ -25,8 +25,6 @@ ITK: Final = "urn:nhs-itk:ns:201005"
 
 ANONYMOUS: Final = f"{WSA}/anonymous"
 NEXT_ACTOR: Final = "http://schemas.xmlsoap.org/soap/actor/next"
-FAULT_STATUS: Final = 500
-"""The HTTP status of every fault (D15)."""
 
 FaultKind = Literal["client", "server", "version-mismatch", "must-understand"]
 

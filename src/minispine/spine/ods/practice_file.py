@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from minispine.domain.organisation import is_ods_code
 from minispine.domain.patient import Address, Practice
-from minispine.domain.presentation import is_ods_code, normal_postcode
+from minispine.domain.presentation import normal_postcode
 
 _LINES: Final = tuple(f"address_line_{number}" for number in range(1, 6))
 COLUMNS: Final = ("ods_code", "name", *_LINES, "postcode", "telephone")
