@@ -96,22 +96,16 @@ def test_the_lines_it_prints_can_be_copied(demonstration: Demonstration) -> None
         assert done.returncode == 0, done.stderr
 
 
-def test_told_to_stop_it_ends_all_its_processes(tmp_path: Path) -> None:
-    running = Demonstration(tmp_path / "data")
-    pids = running.facts["pids"].values()
-    running.process.signal(signal.SIGTERM)
-    assert running.process.wait() == 0
-    until(lambda: not any(alive(pid) for pid in pids))
-
-
-def test_killed_it_leaves_no_process_behind_and_starts_again_in_its_folder(tmp_path: Path) -> None:
+def test_killed_or_told_to_stop_it_leaves_no_process_behind_and_starts_again_in_its_folder(tmp_path: Path) -> None:
     running = Demonstration(tmp_path / "data")
     pids = running.facts["pids"].values()
     os.kill(running.process.pid, signal.SIGKILL)
     running.process.wait()
     until(lambda: not any(alive(pid) for pid in pids))
     again = Demonstration(tmp_path / "data")
-    assert again.process.stop() == 0
+    again.process.signal(signal.SIGTERM)
+    assert again.process.wait() == 0
+    until(lambda: not any(alive(pid) for pid in again.facts["pids"].values()))
 
 
 def test_check_tries_all_five_and_ends(tmp_path: Path) -> None:

@@ -41,32 +41,32 @@ def _number(first_nine: str) -> str:
 
 ASKED_NUMBER, HELD_NUMBER, UNKNOWN_NUMBER = _number("943476000"), _number("943476011"), _number("943476007")
 BAD_NUMBER = "9434760591"
-ASKED = {"family": "QXASKEDFAMILY", "given": "QXASKEDGIVEN", "postcode": "QX1 9ZZ", "birth_date": "19110911"}
-LOCAL = "RXX:QXLOCAL"
+ASKED = {"family": "ZZQXASKEDFAMILY", "given": "ZZQXASKEDGIVEN", "postcode": "ZZQX 9ZZ", "birth_date": "19110911"}
+LOCAL = "RXX:ZZQXLOCAL"
 PLANTED = {
-    "family": "QXSENTFAMILY",
-    "given": ["QXSENTGIVEN", "QXSECONDGIVEN" + "X" * 120, "QXTHIRDGIVEN"],
-    "prefix": "QXPREFIX",
-    "address_lines": ["QXLINEA", "QXLINEB" + "X" * 60, "QXLINEC", "QXLINED", "QXLINEE"],
-    "postcode": "QX2 8YY TOO LONG",
-    "telecom_value": "tel:QX077009",
+    "family": "ZZQXSENTFAMILY",
+    "given": ["ZZQXSENTGIVEN", "ZZQXSECONDGIVEN" + "X" * 120, "ZZQXTHIRDGIVEN"],
+    "prefix": "ZZQXPREFIX",
+    "address_lines": ["ZZQXLINEA", "ZZQXLINEB" + "X" * 60, "ZZQXLINEC", "ZZQXLINED", "ZZQXLINEE"],
+    "postcode": "ZZQX2 8YY TOO LONG",
+    "telecom_value": "tel:ZZQX077009",
     "deceased_time": "201211210911",
     "birth_time": "19121012",
 }
 HELD = {
     "NHS_NUMBER": HELD_NUMBER,
     "DATE_OF_BIRTH": "19130413",
-    "FAMILY_NAME": "QXHELDFAMILY",
-    "GIVEN_NAME": "QXHELDGIVEN",
-    "OTHER_GIVEN_NAME": "QXHELDSECOND",
-    "TITLE": "QXHELDTITLE",
+    "FAMILY_NAME": "ZZQXHELDFAMILY",
+    "GIVEN_NAME": "ZZQXHELDGIVEN",
+    "OTHER_GIVEN_NAME": "ZZQXHELDSECOND",
+    "TITLE": "ZZQXHELDTITLE",
     "GENDER": "Female",
-    **{f"ADDRESS_LINE_{n}": f"QXHELDLINE{n}" for n in range(1, 6)},
+    **{f"ADDRESS_LINE_{n}": f"ZZQXHELDLINE{n}" for n in range(1, 6)},
     "PRIMARY_CARE_CODE": "H81109",
-    "POST_CODE": "QX3 7XX",
+    "POST_CODE": "ZZQX 7XX",
 }
 MARKERS = [
-    "QX",  # begins every marker that is a word
+    "ZZQX",  # begins every marker that is a word
     ASKED_NUMBER,
     HELD_NUMBER,
     UNKNOWN_NUMBER,
@@ -141,25 +141,25 @@ def _spoilt() -> Iterator[bytes]:
 
     event = ".//v3:queryEvent"
     family = f"{event}//v3:family"
-    yield edited(setting(f"{event}//v3:Person.Gender/v3:value", "code", "QXGENDER"))
-    yield edited(setting(f"{event}//v3:Person.DateOfBirth/v3:value", "value", "QXDATE"))
-    yield edited(lambda root: setattr(at(root, family), "tag", "{urn:hl7-org:v3}QXELEMENT"))
-    yield edited(lambda root: setattr(at(root, family), "tag", "{urn:QXNAMESPACE}family"))
-    yield edited(saying(family, "QXFAMILY*\u202e"))
-    yield edited(setting(".//itk:header", "service", "urn:QXSERVICE"))
-    yield edited(setting(".//itk:manifestitem", "profileid", "urn:QXPROFILE"))
-    yield edited(setting(".//itk:header", "trackingid", "QXTRACKING"))
-    yield edited(saying(".//wsa:MessageID", "QXMESSAGE"))
-    yield edited(saying(".//wsa:Action", "urn:QXACTION"))
-    yield edited(saying(".//wsu:Created", "QXCREATED"))
+    yield edited(setting(f"{event}//v3:Person.Gender/v3:value", "code", "ZZQXGENDER"))
+    yield edited(setting(f"{event}//v3:Person.DateOfBirth/v3:value", "value", "ZZQXDATE"))
+    yield edited(lambda root: setattr(at(root, family), "tag", "{urn:hl7-org:v3}ZZQXELEMENT"))
+    yield edited(lambda root: setattr(at(root, family), "tag", "{urn:ZZQXNAMESPACE}family"))
+    yield edited(saying(family, "ZZQXFAMILY*\u202e"))
+    yield edited(setting(".//itk:header", "service", "urn:ZZQXSERVICE"))
+    yield edited(setting(".//itk:manifestitem", "profileid", "urn:ZZQXPROFILE"))
+    yield edited(setting(".//itk:header", "trackingid", "ZZQXTRACKING"))
+    yield edited(saying(".//wsa:MessageID", "ZZQXMESSAGE"))
+    yield edited(saying(".//wsa:Action", "urn:ZZQXACTION"))
+    yield edited(saying(".//wsu:Created", "ZZQXCREATED"))
     yield edited(without(".//itk:manifest"))
     body = _questions()[0].body
     yield body[:-40]
-    yield body.replace(b"</soap:Envelope>", b"<QXTRAILING></soap:Envelope>")
-    yield body.replace(b"QXASKEDFAMILY", b"QXASKEDFAMILY & QXAMPERSAND")
-    yield body.replace(b"QXASKEDFAMILY", b"QXASKED\xff\xfe")
-    yield b"<!DOCTYPE QXDOCTYPE [<!ENTITY QXENTITY 'QX'>]>" + body
-    yield b"QXNOTXML " + ASKED_NUMBER.encode()
+    yield body.replace(b"</soap:Envelope>", b"<ZZQXTRAILING></soap:Envelope>")
+    yield body.replace(b"ZZQXASKEDFAMILY", b"ZZQXASKEDFAMILY & ZZQXAMPERSAND")
+    yield body.replace(b"ZZQXASKEDFAMILY", b"ZZQXASKED\xff\xfe")
+    yield b"<!DOCTYPE ZZQXDOCTYPE [<!ENTITY ZZQXENTITY 'ZZQX'>]>" + body
+    yield b"ZZQXNOTXML " + ASKED_NUMBER.encode()
 
 
 def _everything(house: House, spine: Spine) -> Iterator[Answer]:
@@ -170,40 +170,39 @@ def _everything(house: House, spine: Spine) -> Iterator[Answer]:
         yield house.ask(message)
     for damage in (
         {"birth_time": "19990230"},
-        {"gender": "QXGENDER"},
+        {"gender": "ZZQXGENDER"},
         {"nhs_number": BAD_NUMBER},
-        {"postcode": "QX~"},
-        {"practice": "QXPRACTICE"},
-        {"confidentiality": "QXSECRET"},
-        {"name_use": "QXUSE", "address_use": "QXUSE", "telecom_use": "QXUSE"},
-        {"registration_since": "QXSINCE", "registration_until": "QXUNTIL"},
-        {"deceased_time": "QXDEAD"},
-        {"family": "QX\u0130\u202e\U0001f600"},
+        {"postcode": "ZZQX~"},
+        {"practice": "ZZQXPRACTICE"},
+        {"confidentiality": "ZZQXSECRET"},
+        {"name_use": "ZZQXUSE", "address_use": "ZZQXUSE", "telecom_use": "ZZQXUSE"},
+        {"registration_since": "ZZQXSINCE", "registration_until": "ZZQXUNTIL"},
+        {"deceased_time": "ZZQXDEAD"},
+        {"family": "ZZQX\u0130\u202e\U0001f600"},
     ):
         spine.faults({"set": damage})
         yield house.ask(_questions()[7])
     for rule in _FAULTS:
         spine.faults(rule)
-        for message in (_questions()[7], _questions()[8]):
-            yield house.ask(message)
+        yield house.ask(_questions()[7])
     spine.faults()
     for body in _spoilt():
         with house.line() as line:
             yield line.ask(body)
     with house.line() as line:
-        yield line.ask(_questions()[0], soapaction="urn:QXSOAPACTION")
-        yield line.ask(_questions()[0], path=f"/smsp/pds?family=QXQUERY&nhs={ASKED_NUMBER}")
-        yield line.ask(_questions()[0], path=f"/QXPATH/{ASKED_NUMBER}")
-        yield line.ask(_questions()[0], content_encoding="QXENCODING")
-        yield line.ask(_questions()[0], x_patient=f"QXHEADER {ASKED_NUMBER}")
+        yield line.ask(_questions()[0], soapaction="urn:ZZQXSOAPACTION")
+        yield line.ask(_questions()[0], path=f"/smsp/pds?family=ZZQXQUERY&nhs={ASKED_NUMBER}")
+        yield line.ask(_questions()[0], path=f"/ZZQXPATH/{ASKED_NUMBER}")
+        yield line.ask(_questions()[0], content_encoding="ZZQXENCODING")
+        yield line.ask(_questions()[0], x_patient=f"ZZQXHEADER {ASKED_NUMBER}")
     with house.line(None) as line:
-        yield line.ask(_questions()[0], x_ssl_client_cert="QXCERTIFICATE")
+        yield line.ask(_questions()[0], x_ssl_client_cert="ZZQXCERTIFICATE")
     with house.line() as line:
-        line.send(f"QXMETHOD /{ASKED_NUMBER} HTTP/QX\r\nQXHEADER QX\r\n\r\n".encode())
+        line.send(f"ZZQXMETHOD /{ASKED_NUMBER} HTTP/ZZQX\r\nZZQXHEADER ZZQX\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             yield line.read()
     with house.line() as line:
-        line.send(b"POST /smsp/pds HTTP/1.1\r\nhost: QXHOST\r\ncontent-length: 9999\r\n\r\n" + _questions()[0].body)
+        line.send(b"POST /smsp/pds HTTP/1.1\r\nhost: ZZQXHOST\r\ncontent-length: 9999\r\n\r\n" + _questions()[0].body)
         yield line.read()
     with contextlib.closing(sqlite3.connect(house.folder / "data/audit.db", isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
@@ -228,9 +227,9 @@ def test_the_markers_were_where_they_may_be(planted: Planted) -> None:
     with Database.open(house.settings["storage"]["url"]) as database:
         for sequence in range(1, house.last() + 1):
             kept += b"".join(body.content for body in reading.bodies(database, sequence))
-    for marker in ("QXASKEDFAMILY", ASKED_NUMBER, HELD_NUMBER, "QXLOCAL", "19110911", "QXSECONDGIVEN"):
+    for marker in ("ZZQXASKEDFAMILY", ASKED_NUMBER, HELD_NUMBER, "ZZQXLOCAL", "19110911", "ZZQXSECONDGIVEN"):
         assert marker in private
-    for marker in ("QXSENTFAMILY", "QXLINEA", "QXHELDLINE1", "QXNOTXML", "QXGENDER"):
+    for marker in ("ZZQXSENTFAMILY", "ZZQXLINEA", "ZZQXHELDLINE1", "ZZQXNOTXML", "ZZQXGENDER"):
         assert marker.encode() in kept
 
 
@@ -244,7 +243,7 @@ def test_no_log_line_holds_a_marker(planted: Planted) -> None:
 
 def test_no_metric_and_no_management_page_holds_a_marker(planted: Planted) -> None:
     house, _, _ = planted
-    for page in ("/metrics", "/ready", "/live", f"/QXPAGE/{ASKED_NUMBER}"):
+    for page in ("/metrics", "/ready", "/live", f"/ZZQXPAGE/{ASKED_NUMBER}"):
         must_not_hold(page, fetch(house.management + page)[1].decode())
 
 
@@ -276,5 +275,5 @@ def test_no_hashed_part_of_the_log_holds_a_marker(planted: Planted) -> None:
 def test_no_other_file_of_the_provider_holds_a_marker(planted: Planted) -> None:
     house, _, _ = planted
     for file in house.folder.rglob("*"):
-        if file.is_file() and not file.name.startswith("audit.db"):
+        if file.is_file() and house.keys not in file.parents and not file.name.startswith("audit.db"):
             must_not_hold(file.name, file.read_bytes().decode("latin-1"))

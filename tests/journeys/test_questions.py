@@ -91,7 +91,7 @@ def test_each_operation_answers_with_success(house: House, spine: Spine) -> None
 
 def test_every_kind_of_person_gets_five_valid_answers(house: House, spine: Spine) -> None:
     for kind, expected in KINDS.items():
-        for person in spine.people(kind, 4):
+        for person in spine.people(kind, 2):
             answers = ask_all(house, five(person))
             assert tuple(answer.code for answer in answers) == expected, kind
 

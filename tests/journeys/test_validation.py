@@ -125,9 +125,9 @@ def test_a_date_that_the_calendar_does_not_have_never_leaves(house: House, spine
     answer, _ = calls_made(spine, house, message)
     assert (answer.code, answer.texts("//v3:patient")) == ("SMSP-0002", [])
     assert date.encode() not in answer.body
-    (noted,) = (e["data"] for e in house.exchange(message.message_id) if e["type"] == "exchange.altered")
+    (noted,) = (e["data"] for e in house.exchange(message.message_id) if e["type"] == "exchange.unusable")
     assert noted["field"] == "birth-date"
-    assert noted["rule"].startswith("unusable")
+    assert noted["reason"]
 
 
 @pytest.mark.requirement("SMSP-VAL-004", "b")
