@@ -86,7 +86,7 @@ def test_what_is_written_reads_back() -> None:
     root = xml.root(xml.name("urn:a", "r"), {None: "urn:a"}, {"k": "<&>\"'"})
     xml.add(root, xml.name("urn:a", "c"), text="]]>\u00e9\u4e2d")
     read = xml.parse(xml.to_bytes(root))
-    assert (xml.namespace(read), xml.local_name(read), xml.attribute(read, "k")) == ("urn:a", "r", "<&>\"'")
+    assert (read.tag, xml.local_name(read), xml.attribute(read, "k")) == ("{urn:a}r", "r", "<&>\"'")
     assert xml.text(xml.child(read, xml.name("urn:a", "c"))) == "]]>\u00e9\u4e2d"
 
 

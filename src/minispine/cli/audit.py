@@ -4,8 +4,6 @@ Looking at the trail is itself recorded in it, before anything is shown. Nothing
 up a provider that serves from the same database.
 """
 
-import os
-import pwd
 import sys
 import time
 import uuid
@@ -20,6 +18,7 @@ from minispine.audit import reading, verification
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import Entry, Event, EventType
 from minispine.audit.log import AuditLog
+from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Mistaken
 from minispine.config import load
 from minispine.domain.nhs_number import is_valid
@@ -149,15 +148,10 @@ def _reading(
     nhs_number: str | None,
 ) -> Entry:
     """The record that somebody reads the trail: who and how in the open, what was typed in the private part."""
-    uid = os.getuid()
-    try:
-        account = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        account = None
     typed = {"exchange": exchange, "identifier": identifier, "nhs_number": nhs_number}
     criteria = {name: value for name, value in typed.items() if value is not None}
     told = {
-        "actor": {"account": account, "uid": uid},
+        "actor": actor(),
         "command": "audit events",
         "criteria": sorted(criteria),
         "first": first,

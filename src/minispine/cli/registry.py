@@ -3,8 +3,6 @@
 No change is made without a record of who made it, and none that the provider could not take.
 """
 
-import os
-import pwd
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import msgspec
 from minispine.audit.changes import change_document
 from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
+from minispine.cli.account import actor
 from minispine.config import load
 from minispine.keys.files import read_password
 from minispine.provider import in_force
@@ -99,15 +98,6 @@ def opened(config: Path) -> Iterator[OpenRegistry]:
             yield OpenRegistry(database, log)
         finally:
             log.close_now()
-
-
-def actor() -> dict[str, Any]:
-    """Say who runs this command: the operating system's account."""
-    uid = os.getuid()
-    try:
-        return {"account": pwd.getpwuid(uid).pw_name, "uid": uid}
-    except KeyError:
-        return {"account": None, "uid": uid}
 
 
 def _now_us() -> int:

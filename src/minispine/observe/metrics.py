@@ -6,6 +6,7 @@ starts), which is prometheus-client's own way of summing.
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import (
@@ -71,6 +72,6 @@ def exposition() -> tuple[bytes, str]:
     return generate_latest(), CONTENT_TYPE_LATEST
 
 
-def forget_process(pid: int) -> None:
-    """Drop the live values of a worker that has ended."""
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def forget_process(pid: int, folder: Path) -> None:
+    """Drop the live values of a worker that has ended from the folder that the workers share."""
+    multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

@@ -139,11 +139,6 @@ def local_name(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def namespace(element: Element) -> str:
-    """Give the namespace, empty when there is none."""
-    return element.tag[1:].partition("}")[0] if element.tag[0] == "{" else ""
-
-
 def child(element: Element, tag: str) -> Element | None:
     """Give the first child of that qualified name, None when there is none."""
     return next(element.iterchildren(tag), None)

@@ -27,7 +27,7 @@ from minispine.audit.log import AuditLog
 from minispine.config import ConfigurationInvalid, Settings, differing, load_with_digest, taking
 from minispine.keys.files import read_password
 from minispine.observe.log import LogEvent, configure, log
-from minispine.observe.metrics import MULTIPROCESS_DIRECTORY
+from minispine.observe.metrics import MULTIPROCESS_DIRECTORY, forget_process
 from minispine.provider.checking import problems
 from minispine.provider.http import handover
 from minispine.provider.http.handover import Handover
@@ -188,7 +188,7 @@ class Supervisor:
                 continue
             del self._workers[pid]
             running.line.close()
-            self._forget_metrics(pid)
+            forget_process(pid, self._metrics)
             if self._stopping and status in (0, _STORE_AWAY):
                 continue
             if status == _STORE_AWAY:
@@ -246,10 +246,6 @@ class Supervisor:
         for running in self._workers.values():
             with contextlib.suppress(ProcessLookupError):
                 running.process.send_signal(number)
-
-    def _forget_metrics(self, pid: int) -> None:
-        for file in self._metrics.glob(f"gauge_live*_{pid}.db"):
-            file.unlink(missing_ok=True)
 
     def _record(self, event: EventType, **said: Any) -> None:
         """Write an event to the audit log; while that is away it is kept and written when the log is back."""
