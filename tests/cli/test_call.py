@@ -147,7 +147,7 @@ def test_parameters_come_from_a_file_or_standard_input_so_that_nobody_else_reads
     [
         (sending(FAULT, status=500), "fault 3000: Not for you"),
         (sending(b"", status=503, headers={"Retry-After": "2"}), "busy; ask again in 2 seconds"),
-        (sending(b"<html/>", status=404), "HTTP status 404"),
+        (sending(b"<html/>", status=404), "there is no service at that address"),
     ],
 )
 def test_no_answer_ends_with_three_and_says_why(
@@ -163,8 +163,19 @@ def test_no_answer_ends_with_three_and_says_why(
     ("arguments", "said"),
     [
         (["--nhs-number", NUMBER], "--birth-date YYYYMMDD"),
-        (["--birth-date", "20090310"], "Person.NHSNumber"),
-        (["--birth-date", "20090310", "--nhs-number", NUMBER, "--postcode", "LS1"], "Person.Postcode"),
+        (["--birth-date", "20090310"], "verifyNHSNumber needs --nhs-number"),
+        (
+            ["--birth-date", "20090310", "--nhs-number", NUMBER, "--postcode", "LS1"],
+            "verifyNHSNumber takes no --postcode",
+        ),
+        (["--birth-date", "20090310", "--nhs-number", NUMBER, "--gender", "1"], "verifyNHSNumber takes no --gender"),
+        (["--birth-date", "20090310", "--nhs-number", "12\x07"], "--nhs-number is ten digits"),
+        (["--birth-date", "09-0310", "--nhs-number", NUMBER], "--birth-date is YYYYMMDD"),
+        (["--birth-date", "10/03/2009", "--nhs-number", NUMBER], "--birth-date is YYYYMMDD"),
+        (["--birth-date", "20090310", "--timeout", "-1"], "--timeout must be more than 0"),
+        (["--birth-date", "20090310", "--timeout", "nan"], "--timeout must be more than 0"),
+        (["--birth-date", "20090310", "--json", "--xml"], "--json and --xml exclude each other"),
+        (["--birth-date", "20090310", "--from", "question.json"], "--birth-date and --from exclude each other"),
         (["--birth-date", "20090310", "--identity", "jsmith"], "urn:nhs-uk:identity:ods:ORG:user"),
         (["--birth-date", "20090310", "--identity", "x", "--asid", "y"], "exclude each other"),
         (["--birth-date", "20090310", "--asid", "12"], "12 digits"),
@@ -179,6 +190,71 @@ def test_a_mistake_ends_with_two_and_nothing_is_sent(
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
     assert said in ended.err
     assert double.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gender", "1"], "getNHSNumber needs --family"),
+        (["--family", "LANGAN"], "getNHSNumber needs --gender"),
+        (["--family", "LANGAN", "--gender", "male"], "--gender is 0, 1, 2 or 9"),
+        (["--family", "LAN\x07GAN", "--gender", "1"], "--family and --given are plain text"),
+        (["--family", "X", "--gender", "1", "--postcode", "L\x07"], "--postcode is plain text"),
+        (["--family", "X", "--gender", "1", "--local-identifier", "1", "--local-identifier-root", "x"], "identifier"),
+        (["--family", "X", "--gender", "1", "--nhs-number", NUMBER], "getNHSNumber takes no --nhs-number"),
+    ],
+)
+def test_a_mistake_in_a_search_is_said_by_option_and_rule(
+    call: Callable[..., tuple[Ended, Double]], arguments: list[str], said: str
+) -> None:
+    ended, double = call(sending(b""), "getNHSNumber", "--birth-date", "20090310", *arguments)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    assert said in ended.err
+    assert "Person." not in ended.err
+    assert double.requests == []
+
+
+def test_every_parameter_of_the_interface_is_given_by_an_option() -> None:
+    from minispine.cli.call import PARAMETERS
+    from minispine.wire.pds import MESSAGES
+
+    assert PARAMETERS.keys() == {name for message in MESSAGES.values() for name in message.parameters}
+
+
+@pytest.mark.parametrize("content", ['{"family": 3}', '{"birth_date": "2009", "local_identifier": {"root": 1}}'])
+def test_parameters_of_the_wrong_kind_are_said_in_our_words(
+    call: Callable[..., tuple[Ended, Double]], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "question.json"
+    file.write_text(content)
+    ended, _ = call(sending(b""), "getNHSNumber", "--from", file)
+    assert ended.code == 2
+    assert "must be" in ended.err
+    assert "`" not in ended.err
+
+
+def test_who_asks_must_be_said(call: Callable[..., tuple[Ended, Double]], keys: Path, minispine: Command) -> None:
+    issued = keys / "issued"
+    ended = minispine(
+        *(
+            "call",
+            "verifyNHSNumber",
+            "--nhs-number",
+            NUMBER,
+            "--birth-date",
+            "20090310",
+            "--url",
+            "https://localhost:1/",
+        ),
+        *("--certificate", issued / "ward.pem", "--key", issued / "ward.key", "--ca", keys / "provider" / "ca.pem"),
+    )
+    assert (ended.code, ended.err) == (2, "minispine: say who asks: --identity or --asid\n")
+
+
+def test_a_refused_question_says_where_its_reason_can_be_seen(call: Callable[..., tuple[Ended, Double]]) -> None:
+    asked = ("--nhs-number", NUMBER, "--birth-date", "20090310")
+    ended, double = call(answering(Reply(code="SMSP-0001")), "verifyNHSNumber", *asked)
+    assert f"minispine audit events --id {double.read(double.requests[0][1]).message_id}" in ended.out
 
 
 def test_a_provider_and_its_files_must_be_named(minispine: Command, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from minispine.client import Connection, ConnectionFailed, RequestInvalid
+from minispine.client import connection as connections
 from minispine.client.connection import Channel
 from minispine.keys.files import KeyFileRefused
 from tests.client.conftest import Double, provider, run, sending
@@ -36,13 +38,28 @@ def test_a_provider_of_another_authority_is_not_believed(keys: Path, connection:
     assert failed.value.__context__ is None
 
 
-def test_a_provider_that_does_not_know_us_is_said_so(keys: Path, connection: Connection) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_provider_that_does_not_know_us_is_said_so(
+    keys: Path, connection: Connection, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(_: Connection, make: Callable[[Connection], ssl.SSLContext] = connections._context) -> ssl.SSLContext:
+        context = make(connection)
+        context.maximum_version = version
+        return context
+
+    monkeypatch.setattr(connections, "_context", limited)
+
     async def work() -> None:
         async with provider(keys, sending(b""), trusts="spine") as double:
             await post(double.url, connection)
 
-    with pytest.raises(ConnectionFailed):
+    with pytest.raises(ConnectionFailed, match="may not trust our certificate"):
         run(work())
+
+
+def test_a_host_that_does_not_exist_is_said_so(connection: Connection) -> None:
+    with pytest.raises(ConnectionFailed, match="no host of that name"):
+        run(post("https://nowhere.invalid/", connection))
 
 
 def test_the_environments_proxy_is_not_asked(

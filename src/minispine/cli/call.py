@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,6 +22,7 @@ from minispine.client import (
     FoundPatient,
     ItkClient,
     ProviderTrouble,
+    RequestInvalid,
     Sender,
     SystemAsid,
     Verification,
@@ -29,7 +32,7 @@ from minispine.domain.nhs_number import grouped, is_valid
 from minispine.domain.operations import Operation
 from minispine.domain.patient import Address, Patient
 from minispine.domain.request import LocalIdentifier, PdsRequest
-from minispine.wire import xml
+from minispine.wire import pds, xml
 
 LOCAL_IDENTIFIER_ROOT: Final = "2.16.840.1.113883.2.1.3.2.4.18.24"
 
@@ -50,7 +53,19 @@ MEANINGS: Final[dict[str, str]] = {
 }
 """What a person should make of each response code but success."""
 
+PARAMETERS: Final[dict[str, tuple[str, str]]] = {
+    "Person.DateOfBirth": ("birth_date", "is YYYYMMDD; getNHSNumber takes YYYYMM and YYYY too"),
+    "Person.Gender": ("gender", "is 0, 1, 2 or 9"),
+    "Person.LocalIdentifier": ("local_identifier", "needs both the identifier and the OID of --local-identifier-root"),
+    "Person.NHSNumber": ("nhs_number", "is ten digits"),
+    "Person.Name": ("family", "and --given are plain text"),
+    "Person.Postcode": ("postcode", "is plain text"),
+}
+"""For each parameter of the interface, by which of ours it is given, and the rule that a value keeps."""
+
 _GENDERS: Final = {"0": "not known", "1": "male", "2": "female", "9": "not specified"}
+_REFUSED: Final = "SMSP-0001"
+_ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ADDRESSES: Final = {"H": "address", "TMP": "temporary address", "PST": "correspondence address"}
 _TELECOMS: Final = {"H": "telephone", "MC": "mobile", "WP": "at work", "HV": "on holiday", "EC": "in an emergency"}
 
@@ -96,7 +111,7 @@ def call(
 
     Exit code 0 when the answer is SMSP-0000, 1 when it is another response code, 3 when there was no answer but a fault
     or a broken connection. What stands on a command line can be read by everybody on the machine: for real patients
-    use --from.
+    use --from. What the provider refuses with SMSP-0001 it names in its audit trail only.
 
     Args:
         operation: verifyNHSNumber, getNHSNumber, getPatientDetailsByNHSNumber, getPatientDetailsBySearch or
@@ -109,9 +124,10 @@ def call(
         ca: The authorities that may have issued the provider's certificate, PEM.
         identity: Who asks, as urn:nhs-uk:identity:ods:ORG:user, or ...:ORG:SYS:function for an automated function.
         asid: Who asks, as a bare ASID, instead of --identity.
-        from_: The parameters as a JSON object with the names below (birth_date, nhs_number, ...); - for standard input.
+        from_: The parameters as a JSON object with the names below (birth_date, nhs_number, ...), instead of these
+            options; - for standard input.
         nhs_number: NHS number, with or without blanks.
-        birth_date: Date of birth, YYYYMMDD.
+        birth_date: Date of birth, YYYYMMDD or YYYY-MM-DD; getNHSNumber takes YYYYMM and YYYY too.
         family: Family name.
         given: Given name.
         gender: 0 not known, 1 male, 2 female, 9 not specified.
@@ -124,6 +140,10 @@ def call(
         json_: Print the answer as JSON.
         xml_: Print both messages as XML.
     """
+    if json_ and xml_:
+        raise Mistaken("--json and --xml exclude each other")
+    if not timeout > 0:
+        raise Mistaken("--timeout must be more than 0 seconds")
     given_parameters = {
         "nhs_number": nhs_number,
         "birth_date": birth_date,
@@ -147,6 +167,8 @@ def call(
         ca=_needed("ca", ca, shown.ca if shown else None),
     )
     asks = _identity(identity or (shown.identity if shown and asid is None else None), asid)
+    if asks is None:
+        raise Mistaken("say who asks: --identity or --asid")
     client_sender = Sender(username=username, address=sender)
     answer = asyncio.run(_ask(where, connection, client_sender, request, asks, timeout))
     if xml_:
@@ -164,12 +186,14 @@ async def _ask(
     connection: Connection,
     sender: Sender,
     request: PdsRequest,
-    identity: AuditIdentity | None,
+    identity: AuditIdentity,
     timeout_s: float,
 ) -> Verification | FoundNumber | FoundPatient:
     async with ItkClient(url, connection=connection, sender=sender, timeout_s=timeout_s) as client:
         try:
             return await client.ask(request, identity=identity)
+        except RequestInvalid as invalid:
+            raise Mistaken(_in_options(invalid, request)) from None
         except FaultReceived as received:
             fault = received.fault
             raise EnvironmentFailed(f"{url}: fault {fault.code or fault.kind}: {fault.diagnostic}") from None
@@ -183,21 +207,44 @@ async def _ask(
 def _request(operation: Operation, parameters: dict[str, Any], file: Path | None) -> PdsRequest:
     values = {name: value for name, value in parameters.items() if value is not None}
     if file is not None:
-        values = _read_parameters(file) | values
-    tidied = {
+        if values:
+            raise Mistaken(f"{_option(next(iter(values)))} and --from exclude each other; put it into {file}")
+        values = _read_parameters(file)
+    for name, value in values.items():
+        if name != "local_identifier" and not isinstance(value, str):
+            raise Mistaken(f"{file}: {name}: must be a string")
+    tidied: dict[str, Any] = {
         name: " ".join(value.upper().split()) or None if isinstance(value, str) else value
         for name, value in values.items()
     }
-    if not tidied.get("birth_date"):
+    born = tidied.get("birth_date")
+    if not born:
         raise Mistaken("a date of birth is always needed: --birth-date YYYYMMDD")
-    if isinstance(number := tidied.get("nhs_number"), str):
+    if number := tidied.get("nhs_number"):
         tidied["nhs_number"] = number.replace(" ", "")
-    if isinstance(born := tidied["birth_date"], str):
+    if _ISO_DATE.fullmatch(born):
         tidied["birth_date"] = born.replace("-", "")
     try:
         return msgspec.convert({**tidied, "operation": operation}, PdsRequest)
-    except msgspec.ValidationError as error:
-        raise Mistaken(f"{file or 'the parameters'}: {error}") from None
+    except msgspec.ValidationError:
+        raise Mistaken(f"{file}: local_identifier: must be an object with the strings root and extension") from None
+
+
+def _in_options(invalid: RequestInvalid, request: PdsRequest) -> str:
+    """Say what is wrong with a question by the option that it was given, or should have been given, with."""
+    parameter = next((part for part in invalid.field.split("/") if part in PARAMETERS), None)
+    if parameter is None:
+        return str(invalid)
+    name, rule = PARAMETERS[parameter]
+    if parameter not in pds.MESSAGES[request.operation].parameters:
+        return f"{request.operation} takes no {_option(name)}"
+    if getattr(request, name) is None and not (name == "family" and request.given):
+        return f"{request.operation} needs {_option(name)}"
+    return f"{_option(name)} {rule}"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _read_parameters(file: Path) -> dict[str, Any]:
@@ -219,9 +266,9 @@ def _demonstration(folder: Path) -> Demonstration:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Demonstration)
     except FileNotFoundError:
-        raise Mistaken(f"{file}: not there; start one with: minispine demo --data {folder}") from None
-    except msgspec.MsgspecError as error:
-        raise Mistaken(f"{file}: is not what minispine demo writes: {error}") from None
+        raise Mistaken(f"{file}: not there; start one with: minispine demo --data {shlex.quote(str(folder))}") from None
+    except msgspec.MsgspecError:
+        raise Mistaken(f"{file}: is not what minispine demo writes") from None
 
 
 def _needed(name: str, given: Path | None, demonstrated: str | None) -> Path:
@@ -257,6 +304,9 @@ def show(request: PdsRequest, answer: Verification | FoundNumber | FoundPatient)
     rows = [("answer", f"{answer.code} {answer.text}")]
     if meaning := MEANINGS.get(answer.code):
         rows.append(("", meaning))
+    if answer.code == _REFUSED:
+        rows.append(("", "The provider's operator can see the parameter and the rule:"))
+        rows.append(("", f"minispine audit events --id {answer.exchange.message_id}"))
     if answer.replacement_nhs_number:
         rows.append(("replaced by", grouped(answer.replacement_nhs_number)))
     rows += _found(answer)

@@ -18,6 +18,7 @@ from minispine.keys.files import KeyFileRefused, read_password, read_public
 
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _BUSY: Final = 503
+_UNTRUSTED: Final = "if it always does, the provider may not trust our certificate"
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +84,16 @@ class Channel:
             failure = ConnectionFailed("the provider's certificate is not from an authority trusted here")
         except (aiohttp.ClientSSLError, ssl.SSLError):
             failure = ConnectionFailed("no agreement on TLS; perhaps our certificate is not accepted")
-        except aiohttp.ClientConnectorError:
-            failure = ConnectionFailed("nothing answers there")
+        except aiohttp.ClientConnectorDNSError:
+            failure = ConnectionFailed("there is no host of that name")
+        except aiohttp.ClientConnectorError as error:
+            in_handshake = isinstance(error.os_error, ConnectionResetError)
+            failure = ConnectionFailed(
+                f"the connection ended; {_UNTRUSTED}" if in_handshake else "nothing answers there"
+            )
         except (aiohttp.ClientConnectionError, OSError):
-            failure = ConnectionFailed("the connection ended before the answer did")
+            # In TLS 1.3 our certificate is looked at after the handshake is done as we see it.
+            failure = ConnectionFailed(f"the connection ended before the answer did; {_UNTRUSTED}")
         except (aiohttp.ClientError, ValueError):
             failure = AnswerUnusable("the answer is not HTTP, or the address is not one")
         raise failure  # outside the handlers, so that the library's exception is not behind it

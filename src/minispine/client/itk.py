@@ -279,6 +279,7 @@ _NEEDED: Final[dict[Operation, tuple[str, ...]]] = {
 }
 """What a message cannot be made without, beside the date of birth."""
 _NOT_VERIFIED: Final = "DEMOG-0040"
+_NOT_FOUND: Final = 404
 _ABOUT_ONE_NUMBER: Final = frozenset({Operation.VERIFY_NHS_NUMBER, Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER})
 
 
@@ -310,6 +311,8 @@ def _read(status: int, body: bytes, request: PdsRequest, message_id: str) -> tup
             raise FaultReceived(answer)
         reply = pds.read_response(request.operation, answer.payload)
     except AnswerUnreadable as unreadable:
+        if status == _NOT_FOUND:
+            raise AnswerUnusable("there is no service at that address (HTTP status 404)") from None
         raise AnswerUnusable(f"{unreadable.reason} (HTTP status {status})") from None
     if answer.relates_to is not None and _bare(answer.relates_to) != message_id:
         raise AnswerUnusable("the answer is to another message")
