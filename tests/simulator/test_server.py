@@ -164,14 +164,19 @@ def test_what_a_fault_does_to_a_connection(files: Files) -> None:
 
 def test_it_stops_though_a_client_is_being_met_with_silence(files: Files) -> None:
     async def scenario() -> None:
+        loop = asyncio.get_running_loop()
         async with serving(files.options) as running:
             await control(running, "/control/faults", [{"action": "silence"}])
             at = urlsplit(running.spine_url)
-            _, writer = await asyncio.open_connection(at.hostname, at.port, ssl=files.client)
+            reader, writer = await asyncio.open_connection(at.hostname, at.port, ssl=files.client)
             body = retrieval("9990000018")
             writer.write(b"POST /sync-service HTTP/1.1\r\nhost: s\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             while not await control(running, "/control/calls"):
                 pass
+            told_to_stop_s = loop.time()
+        assert loop.time() - told_to_stop_s < 5
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
         writer.close()
 
     run(scenario)
