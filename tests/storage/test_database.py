@@ -246,6 +246,21 @@ def test_a_stopped_server_is_a_lost_connection(own_postgres: Postgres) -> None:
             assert session.rows("SELECT 1") == [(1,)]
 
 
+def test_a_server_that_cannot_be_reached_or_turns_us_away_is_named(postgres: Postgres) -> None:
+    with (
+        Database.open("postgresql://me@127.0.0.1:1/minispine") as database,
+        pytest.raises(ConnectionLost) as away,
+    ):
+        database.session(Store.AUDIT)
+    assert str(away.value) == "cannot reach 127.0.0.1:1"
+    with (
+        Database.open(postgres.url("nowhere")) as database,
+        pytest.raises(ConnectionLost, match="refuses the connection") as refused,
+    ):
+        database.session(Store.AUDIT)
+    assert "nowhere" not in str(refused.value)
+
+
 def test_one_process_serves_from_an_sqlite_folder(sqlite_database: Database) -> None:
     claim = sqlite_database.claim_for_serving("one")
     with pytest.raises(AlreadyServed):

@@ -50,6 +50,15 @@ def _unavailable(error: BaseException) -> StorageUnavailable:
     return family(f"{type(error).__name__} {code}" if code else type(error).__name__)
 
 
+def _not_connected(url: sqlalchemy.URL, error: BaseException) -> str:
+    """Say which server cannot be reached, or that it turned us away: its words may name the user."""
+    host = url.host or url.query.get("host") or "localhost"
+    server = f"{host if isinstance(host, str) else ', '.join(host)}:{url.port or 5432}"
+    if "FATAL" in str(error):
+        return f"{server} refuses the connection: its user, its password or the name of the database is not right"
+    return f"cannot reach {server}"
+
+
 def _lost(error: BaseException, code: str | None) -> bool:
     """Whether PostgreSQL's connection is gone: no code at all, or one by which the server says that it ends it."""
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
@@ -257,7 +266,9 @@ class Database:
             file = self._file(store)
             if file is not None and not file.exists():
                 raise StorageUnavailable(f"there is no database {file}") from None
-            raise _unavailable(error) from None
+            if isinstance(trouble := _unavailable(error), ConnectionLost):
+                raise ConnectionLost(_not_connected(self._engines[store].url, error)) from None
+            raise trouble from None
 
     def _file(self, store: Store) -> Path | None:
         return self.folder / f"{store}.db" if self.folder else None
