@@ -30,7 +30,7 @@ from rich.console import Console
 
 from minispine.cli.call import show
 from minispine.cli.errors import EnvironmentFailed, Failed, Mistaken
-from minispine.client import Connection, ItkClient, Sender, parse_identity
+from minispine.client import ClientError, Connection, ItkClient, Sender, parse_identity
 from minispine.domain.operations import Operation
 from minispine.domain.request import PdsRequest
 from minispine.keys import pki
@@ -97,22 +97,31 @@ def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path,
     """
     if size < LEAST_PEOPLE:
         raise Mistaken(f"--size must be {LEAST_PEOPLE} or more, so that somebody of each kind is there")
-    with contextlib.suppress(_ToldToStop), _folder(data) as folder, _Stage(folder, kept=data is not None) as stage:
-        stage.prepare()
-        stage.start_simulator(patients, size)
-        stage.start_provider()
-        stage.register()
-        good = asyncio.run(stage.try_all())
-        if data is not None:
-            stage.describe()
+    try:
+        with contextlib.suppress(_ToldToStop), _folder(data) as folder, _Stage(folder, kept=data is not None) as stage:
+            _perform(stage, patients, size, check=check)
+    except (EnvironmentFailed, ClientError) as trouble:
         if check:
-            if not good:
-                raise Failed("the demonstration was not answered as it should be: see above")
-            stage.console.print("[green]All five mini services answered as they should.[/]")
-            return 0
+            raise Failed(f"the demonstration failed: {trouble}") from None
+        raise
+    return 0
+
+
+def _perform(stage: "_Stage", patients: tuple[Path, ...], size: int, *, check: bool) -> None:
+    stage.prepare()
+    stage.start_simulator(patients, size)
+    stage.start_provider()
+    stage.register()
+    good = asyncio.run(stage.try_all())
+    if stage.kept:
+        stage.describe()
+    if not check:
         stage.say_how_to_call()
         stage.stay()
-    return 0
+    elif good:
+        stage.console.print("[green]All five mini services answered as they should.[/]")
+    else:
+        raise Failed("the demonstration was not answered as it should be: see above")
 
 
 class _ToldToStop(Exception):
@@ -181,11 +190,12 @@ class _Stage:
     # ── setting up ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def prepare(self) -> None:
-        """Make the PKI, unless the folder has one from before; forget where an earlier demonstration was."""
+        """Make the PKI, or renew the lists of one from before; forget where an earlier demonstration was."""
         (self.folder / "demo.json").unlink(missing_ok=True)
         now = datetime.datetime.now(datetime.UTC)
         place = self.folder / "pki"
         if (place / "issued" / f"{CLIENT}.pem").exists():
+            pki.renew_lists(place, now=now)
             return
         with self.console.status("Making certificates"):
             pki.create(place, now=now)
