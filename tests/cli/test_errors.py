@@ -60,6 +60,12 @@ def test_each_exception_ends_a_command_with_its_code_and_one_line(
     assert err.count("\n") == 1
 
 
+def test_a_record_that_was_not_made_says_nothing_of_whether_the_change_was() -> None:
+    assert explain(AuditUnavailable("away"))[1] == (
+        "away; look at [storage], and whether a change was made before making it again"
+    )
+
+
 def test_every_exception_in_the_table_is_one_that_exists() -> None:
     known = {f"{k.__module__}.{k.__qualname__}" for error, _ in EXPECTED for k in type(error).__mro__}
     assert errors._KNOWN.keys() <= known
