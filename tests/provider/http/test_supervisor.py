@@ -1,0 +1,89 @@
+"""What becomes of workers that end, without starting any; real ones are in the journeys."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from minispine.config import example, load
+from minispine.provider.http import supervisor as module
+from minispine.provider.http.supervisor import Supervisor
+
+DEFECT, CONFIGURATION, TAKEN, STORE_AWAY = 1, 78, 69, 75
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def poll(self) -> int:
+        return self.status
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    file = tmp_path / "minispine.toml"
+    file.write_text(example())
+    settings = load(file)
+    settings = msgspec.structs.replace(
+        settings,
+        machines=msgspec.structs.replace(settings.machines, port=0),
+        management=msgspec.structs.replace(settings.management, port=0),
+    )
+    made = Supervisor(file, settings, "00")
+    yield made
+    for sock in made._sockets.values():
+        sock.close()
+    made._audit.close_now()
+    made._database.close()
+
+
+def end(supervisor: Supervisor, number: int, status: int, after_s: float = 0.0) -> int:
+    """Let a worker end with a status, so long after its start; gives the provider's exit code so far."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    process: Any = Ended(status)
+    supervisor._to_start.pop(number, None)
+    supervisor._workers[number] = module._Running(number, process, ours, time.monotonic() - after_s)
+    return supervisor._reap()
+
+
+def test_failed_starts_are_counted_for_each_worker_by_itself(supervisor: Supervisor) -> None:
+    for _ in range(4):
+        for number in (1, 2, 3):
+            assert end(supervisor, number, DEFECT) == 0
+    assert set(supervisor._to_start) == {1, 2, 3}
+    assert end(supervisor, 2, DEFECT) == 3
+    assert supervisor._to_start == {}
+
+
+def test_a_worker_that_lived_is_started_again_at_once_and_its_count_begins_anew(supervisor: Supervisor) -> None:
+    for _ in range(3):
+        for after_s in (0, 0, 0, 0, 60):
+            assert end(supervisor, 1, DEFECT, after_s) == 0
+        assert supervisor._to_start[1] <= time.monotonic()
+
+
+def test_the_database_is_waited_for_without_end_but_never_for_long(supervisor: Supervisor) -> None:
+    waits = []
+    for _ in range(2000):
+        assert end(supervisor, 1, STORE_AWAY) == 0
+        waits.append(supervisor._to_start[1] - time.monotonic())
+    assert waits[0] < 0.5
+    assert 4 < max(waits) <= 5
+    assert not supervisor._unrecorded
+    assert end(supervisor, 1, DEFECT) == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(CONFIGURATION, 2), (TAKEN, 3)])
+def test_a_worker_that_says_that_it_is_hopeless_ends_the_provider(
+    supervisor: Supervisor, status: int, code: int
+) -> None:
+    assert end(supervisor, 1, status, 60) == code
+    assert supervisor._to_start == {}
