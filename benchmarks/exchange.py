@@ -4,6 +4,9 @@ Measured at 1, 8 and 64 connections with the five operations in equal parts, ove
 durable audit log and Spine calls to the simulator in its own process. Beside it a floor in the same run: the same
 server, mutual TLS and both request schemas, with a fixed reply. Every provider is fresh from its start, warmed up, and
 measured with the load in a process of its own.
+
+How long a microsecond of CPU is depends on the machine and on what else runs on it, from one minute to the next too;
+the floor is measured in turn with the provider so that the two can be compared round by round.
 """
 
 import argparse
@@ -17,11 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.processes import cpu_us, demonstration, fetch
+from benchmarks.processes import cpu_us, demonstration, fetch, main_threads_us
 
 AIM_CPU_US = 1500.0
 AIM_RATIO = 0.2
 CONNECTIONS = (1, 8, 64)
+SIDES = ("provider", "floor")
 
 
 def options(arguments: argparse.ArgumentParser) -> None:
@@ -41,10 +45,11 @@ def _load(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _level(described: dict[str, Any], pids: list[int], connections: int, seconds: float) -> dict[str, Any]:
-    before = cpu_us(*pids)
+    before, main_before = cpu_us(*pids), main_threads_us(*pids)
     measured = _load(described | {"connections": connections, "seconds": seconds})
-    cpu = cpu_us(*pids) - before
-    return measured | {"connections": connections, "cpu_us": cpu / measured["exchanges"]}
+    cpu, main = cpu_us(*pids) - before, main_threads_us(*pids) - main_before
+    exchanges = measured["exchanges"]
+    return measured | {"connections": connections, "cpu_us": cpu / exchanges, "main_threads_us": main / exchanges}
 
 
 def _stages(management_url: str) -> dict[str, float]:
@@ -106,8 +111,11 @@ def _figures(raw: list[dict[str, Any]], stages: dict[str, float]) -> dict[str, A
     def median(side: str, connections: int, what: str) -> float:
         return statistics.median(r[what] for r in raw if r["side"] == side and r["connections"] == connections)
 
+    at_8 = {side: [r["cpu_us"] for r in raw if r["side"] == side and r["connections"] == 8] for side in SIDES}
     figures: dict[str, Any] = {
         "cpu_us_per_exchange": median("provider", 8, "cpu_us"),
+        "main_threads_us": median("provider", 8, "main_threads_us"),
+        "cpu_to_floor": statistics.median(ours / floor for ours, floor in zip(*at_8.values(), strict=True)),
         "floor_cpu_us": median("floor", 8, "cpu_us"),
         "rate_per_s": median("provider", 8, "rate_per_s"),
         "floor_rate_per_s": median("floor", 8, "rate_per_s"),
@@ -122,7 +130,9 @@ def _figures(raw: list[dict[str, Any]], stages: dict[str, float]) -> dict[str, A
     figures["stage_us"] = stages
     print(f"\nmedians at 8 connections, of {len(raw)} measurements:")
     print(f"  CPU per exchange   {figures['cpu_us_per_exchange']:8.0f} us   (aim: at most {AIM_CPU_US:.0f})")
+    print(f"    of it main thread{figures['main_threads_us']:8.0f} us   (the rest is the audit writer's)")
     print(f"  floor's CPU        {figures['floor_cpu_us']:8.0f} us")
+    print(f"  CPU to floor's     {figures['cpu_to_floor']:8.1f}      (median of the rounds)")
     print(f"  rate               {figures['rate_per_s']:8.0f} /s   p99 {figures['p99_ms_8_connections']:.1f} ms")
     print(f"  rate to floor's    {figures['ratio_to_floor']:8.2f}      (aim: at least {AIM_RATIO})")
     print("  where the time of an exchange goes (waiting included):")
