@@ -49,6 +49,7 @@ def test_no_example_value_is_left_over() -> None:
     "line",
     [
         "# How long SIGTERM waits for requests being served.",
+        "# sqlite:DIRECTORY (one worker; audit.db and registry.db there) or a PostgreSQL URL without password.",
         'certificate = "keys/smsp.pem"',
         "# port = 8443",
         "[spine.pds]",

@@ -1,6 +1,7 @@
 """`minispine serve`."""
 
 import datetime
+import shlex
 from pathlib import Path
 
 from minispine import config as configuration
@@ -34,6 +35,8 @@ def _usable(file: Path) -> tuple[configuration.Settings, str]:
     settings, digest = configuration.load_with_digest(file)
     errors = [p for p in problems(settings, now=datetime.datetime.now(datetime.UTC)) if p.severity == "error"]
     if errors:
-        more = f" (and {len(errors) - 1} more: minispine config check {file})" if len(errors) > 1 else ""
+        more = (
+            f" (and {len(errors) - 1} more: minispine config check {shlex.quote(str(file))})" if len(errors) > 1 else ""
+        )
         raise Mistaken(f"{file}: {errors[0].key}: {errors[0].reason}{more}")
     return settings, digest

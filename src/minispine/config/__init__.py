@@ -5,7 +5,7 @@ tables) is in the registry of ``storage``, not here (Law 11).
 """
 
 from minispine.config.example import example
-from minispine.config.loading import ConfigurationInvalid, Problem, check, load, load_with_digest
+from minispine.config.loading import ConfigurationInvalid, Problem, Survey, check, load, load_with_digest, survey
 from minispine.config.rereading import CHANGEABLE, decode, differing, encode, taking
 from minispine.config.settings import Settings
 
@@ -14,6 +14,7 @@ __all__ = [
     "ConfigurationInvalid",
     "Problem",
     "Settings",
+    "Survey",
     "check",
     "decode",
     "differing",
@@ -21,5 +22,6 @@ __all__ = [
     "example",
     "load",
     "load_with_digest",
+    "survey",
     "taking",
 ]

@@ -105,8 +105,10 @@ def _toml(value: Any) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    words = " ".join(text.replace("``", "").split())
-    return [f"# {line}" for line in textwrap.wrap(words[:1].upper() + words[1:], _WIDTH)]
+    words = " ".join(text.split())
+    if not words.startswith("``"):  # what is to be typed is left as it is typed
+        words = words[:1].upper() + words[1:]
+    return [f"# {line}" for line in textwrap.wrap(words.replace("``", ""), _WIDTH)]
 
 
 @cache

@@ -1,7 +1,7 @@
 """From a TOML file to `Settings`, and the rules that a value must keep beside having the right type.
 
-`load` refuses what cannot be understood; `check` says what is understood but cannot be served with. Whether the files
-named in the settings are there and fit for use is asked by ``keys/checking.py``, not here.
+`load` refuses what cannot be understood, `survey` says all of it at once, `check` says what is understood but cannot be
+served with. Whether the files named in the settings are there and fit for use is asked by ``keys/checking.py``.
 """
 
 import datetime
@@ -9,12 +9,13 @@ import difflib
 import hashlib
 import ipaddress
 import re
+import shlex
 import tomllib
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -27,7 +28,6 @@ DAY_S: Final = 86_400.0
 """The longest time that any setting may name; longer ones are slips, and the largest no clock can count."""
 
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
-_MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
 _WORDS: Final = {
     "int": "a whole number",
@@ -38,6 +38,9 @@ _WORDS: Final = {
     "object": "a table",
     "null": "nothing",
 }
+_ABSENT: Final = object()
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class ConfigurationInvalid(Exception):
@@ -58,12 +61,30 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity = "error"
 
 
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be made of a file: settings, and why not all of them are the file's own.
+
+    What is missing or cannot be read has its default in `settings`, or something that stands in for it; each is among
+    the problems, which are all errors. `sha256` is the digest, in hex, of the bytes that were read.
+    """
+
+    settings: Settings
+    problems: tuple[Problem, ...]
+    sha256: str
+
+    def stands(self, key: str) -> bool:
+        """Tell whether the value of a key was read, or rightly left out, so that anything can be said of it."""
+        unread = {problem.key.partition("[")[0] for problem in self.problems}
+        parts = key.split(".")
+        return not any(".".join(parts[: n + 1]) in unread for n in range(len(parts)))
+
+
 def load(file: Path) -> Settings:
     """Read settings; relative paths in them become absolute from the folder of `file`.
 
     Raises:
         ConfigurationInvalid: the file cannot be read, is not TOML, has a key that is not known or lacks one that is
-            needed, or a value has the wrong type.
+            needed, or a value has the wrong type. Of several problems it is about the first.
     """
     return load_with_digest(file)[0]
 
@@ -74,32 +95,77 @@ def load_with_digest(file: Path) -> tuple[Settings, str]:
     Raises:
         ConfigurationInvalid: as `load`.
     """
+    found = survey(file)
+    for problem in found.problems:
+        raise ConfigurationInvalid(file, problem.key, problem.reason)
+    return found.settings, found.sha256
+
+
+def survey(file: Path) -> Survey:
+    """Read as much of a file as can be read, and say all that cannot.
+
+    Raises:
+        ConfigurationInvalid: the file cannot be read at all, or is not TOML.
+    """
     try:
         content = file.read_bytes()
         document = tomllib.loads(content.decode())
+    except FileNotFoundError:
+        hint = f"no such file; make one with: minispine config example > {shlex.quote(str(file))}"
+        raise ConfigurationInvalid(file, "", hint) from None
     except OSError as error:
         raise ConfigurationInvalid(file, "", f"cannot be read: {(error.strerror or 'unknown').lower()}") from None
     except UnicodeDecodeError:
         raise ConfigurationInvalid(file, "", "is not text in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationInvalid(file, "", f"is not TOML: {error}") from None
-    for key, reason in _unknown(document, Settings, ""):
-        raise ConfigurationInvalid(file, key, reason)
-
     folder = file.absolute().parent
+    problems = [Problem(key=key, reason=reason) for key, reason in _unknown(document, Settings, "")]
+    settings = _read(document, Settings, "", folder, problems)
+    return Survey(
+        settings=_with_storage_folder(settings, folder),
+        problems=tuple(problems),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
-    def path(kind: type, value: object) -> Path:
-        if kind is not Path or not isinstance(value, str):
-            raise ValueError("Expected `str`")
-        if not value:
-            raise ValueError("is empty; give a path, or leave the key out")
-        return folder / Path(value).expanduser()
 
-    try:
-        settings = msgspec.convert(document, Settings, dec_hook=path)
-    except msgspec.ValidationError as error:
-        raise ConfigurationInvalid(file, *_explained(error)) from None
-    return _with_storage_folder(settings, folder), hashlib.sha256(content).hexdigest()
+def _read(document: dict[str, Any], struct: type[S], prefix: str, folder: Path, problems: list[Problem]) -> S:
+    """Read the keys of one table; what is missing or cannot be read goes into `problems`, and a stand-in for it."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        key, nested = f"{prefix}{field.name}", nested_struct(field.type)
+        given = document.get(field.name, _ABSENT)
+        if given is _ABSENT:
+            if field.required:
+                problems.append(Problem(key=key, reason="is missing"))
+                values[field.name] = _stand_in(field.type, key)
+        elif nested is not None and isinstance(given, dict):
+            values[field.name] = _read(given, nested, f"{key}.", folder, problems)
+        else:
+            try:
+                values[field.name] = msgspec.convert(given, field.type, dec_hook=lambda kind, v: _path(kind, v, folder))
+            except msgspec.ValidationError as error:
+                where, reason = _explained(error, field.type)
+                problems.append(Problem(key=f"{key}{where}", reason=reason))
+                if field.required:
+                    values[field.name] = _stand_in(field.type, key)
+    return struct(**values)
+
+
+def _path(kind: type, value: object, folder: Path) -> Path:
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError("Expected `str`")
+    if not value:
+        raise ValueError("is empty; give a path, or leave the key out")
+    return folder / Path(value).expanduser()
+
+
+def _stand_in(kind: Any, key: str) -> Any:
+    """Make something of the type of a value that is not there. Every path is another, named for its key."""
+    nested = nested_struct(kind)
+    if nested is not None:
+        return _read({}, nested, f"{key}.", Path(), [])
+    return Path(f"<{key}>") if kind is Path else kind()
 
 
 def check(settings: Settings) -> list[Problem]:
@@ -299,29 +365,19 @@ def nested_struct(annotation: Any) -> type[msgspec.Struct] | None:
     return next((a for a in alternatives if isinstance(a, type) and issubclass(a, msgspec.Struct)), None)
 
 
-def _explained(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Turn the reading library's words into a TOML key and a reason."""
+def _explained(error: msgspec.ValidationError, kind: Any = None) -> tuple[str, str]:
+    """Turn the reading library's words into where in the value the fault is (empty: the value itself) and a reason.
+
+    `kind` is the type that was wanted, for naming the values that it permits.
+    """
     parts = _AT.match(str(error))
     what, where = (parts["what"], parts["where"] or "") if parts else (str(error), "")
-    if missing := _MISSING.search(what):
-        key = f"{where}.{missing['field']}" if where else missing["field"]
-        return key, "is missing"
     if expected := _EXPECTED.search(what):
         reason = f"must be {_in_words(expected['expected'])}"
         return where, f"{reason}, not {_in_words(expected['got'])}" if expected["got"] else reason
-    if what.startswith("Invalid enum value") and (permitted := typing.get_args(_annotation(where))):
+    if what.startswith("Invalid enum value") and (permitted := typing.get_args(kind)):
         return where, f"must be one of {', '.join(permitted)}"
     return where, what[:1].lower() + what[1:].replace("`", "")
-
-
-def _annotation(key: str) -> Any:
-    """Give the type of a key's value; None where the key leads to no setting."""
-    kind: Any = Settings
-    for part in key.split("."):
-        struct = nested_struct(kind)
-        fields = {field.name: field.type for field in msgspec.structs.fields(struct)} if struct else {}
-        kind = fields.get(part)
-    return kind
 
 
 def _in_words(kinds: str) -> str:

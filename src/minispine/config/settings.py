@@ -108,7 +108,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_waiting: int = 256
     """Requests waiting in one worker; further ones get the busy tone."""
     partial_birth_dates: bool = True
-    """Whether getNHSNumber takes YYYY and YYYYMM (D1)."""
+    """Whether getNHSNumber takes YYYY and YYYYMM (D1). Over HL7v3 only full dates can be asked, else SMSP-0001."""
     not_verified_falls_back_to_search: bool = False
     """D23: leave off, so that a failed number is never followed by a search."""
 

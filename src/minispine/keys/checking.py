@@ -65,13 +65,17 @@ def check_authorities(ca: Path, *, now: datetime.datetime) -> tuple[Finding, ...
 
 
 def check_lists(lists: tuple[Path, ...], ca: Path, *, now: datetime.datetime) -> tuple[Finding, ...]:
-    """Check revocation lists: readable and signed by an authority in `ca` (else fatal), and up to date."""
+    """Check revocation lists: readable and signed by an authority in `ca` (else fatal), and up to date.
+
+    What is wrong with `ca` itself is `check_authorities`' to say.
+    """
     found = []
     for path in lists:
         try:
             problems = RevocationLists.load([path], ca).problems(now)
         except KeyFileRefused as refused:
-            found.append(_fatal(refused))
+            if refused.file != ca:
+                found.append(_fatal(refused))
         else:
             found += [Finding(file=path, reason=p.removeprefix(f"{path}: "), fatal=False) for p in problems]
     return tuple(found)
