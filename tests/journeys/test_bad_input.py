@@ -10,11 +10,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from tests.journeys.house import PATIENCE_S, House, Spine, head, until
+from tests.journeys.house import PATIENCE_S, House, Line, Spine, head, until
 from tests.journeys.messages import (
     FIND,
     VERIFY,
@@ -529,6 +530,24 @@ def test_a_connection_that_says_nothing_holds_nobody_up(house: House) -> None:
     finally:
         for each in silent:
             each.close()
+
+
+def _connections(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_who_never_takes_the_answers_is_cut_off(house: House) -> None:
+    (worker,) = house.workers()
+    before = _connections(worker)
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect(("127.0.0.1", house.port))
+    with Line(house.tls(None).wrap_socket(raw, server_hostname="localhost")) as line:
+        line.socket.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            line.send(head("/smsp/pds?wsdl", "GET", {"host": "x"}) * 400)
+        assert _connections(worker) > before
+        until(lambda: _connections(worker) <= before, 8, "the connection is cut off")
 
 
 def test_a_half_closed_connection_is_a_client_gone(house: House) -> None:

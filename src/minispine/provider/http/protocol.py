@@ -44,7 +44,8 @@ class MachineProtocol(HttpToolsProtocol):
     """A connection of a client system.
 
     From its first byte a request has `whole_by_s` seconds to have arrived, head and body, also one that was answered
-    before its end (the rest is read and thrown away, so that the caller gets to see the answer).
+    before its end (the rest is read and thrown away, so that the caller gets to see the answer). A caller that does not
+    take its answers has as long before the connection is cut off.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class MachineProtocol(HttpToolsProtocol):
         self._draining = draining
         self._connection: Connection | None = None
         self._arriving: asyncio.TimerHandle | None = None
+        self._not_taken: asyncio.TimerHandle | None = None
         self._begun = False
         self._head_bytes = 0
 
@@ -78,9 +80,23 @@ class MachineProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop_clock()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start a clock when more has been written than the caller takes."""
+        super().pause_writing()
+        if self._not_taken is None:
+            self._not_taken = self.loop.call_later(self._whole_by_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop that clock when the caller has taken it."""
+        super().resume_writing()
+        if self._not_taken is not None:
+            self._not_taken.cancel()
+            self._not_taken = None
 
     def data_received(self, data: bytes) -> None:
         """Start the clock at the first byte of a request, also of one that came behind another in the same bytes."""
