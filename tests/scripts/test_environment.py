@@ -52,3 +52,16 @@ def test_a_python_without_venv_is_said_with_the_remedy(checkout: Path) -> None:
 def test_every_script_can_be_run_and_is_sound_shell(script: Path) -> None:
     assert os.access(script, os.X_OK)
     subprocess.run(["sh", "-n", script], check=True)
+
+
+@pytest.mark.parametrize(("arguments", "written"), [([], "build/requirements.json"), (["-k", "one"], "")])
+def test_only_a_run_of_all_tests_says_what_is_proved(checkout: Path, arguments: list[str], written: str) -> None:
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "${MINISPINE_REQUIREMENTS:-}"\n')
+    (checkout / "scripts" / "_environment").write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "MINISPINE_REQUIREMENTS"}
+    command = [checkout / "scripts" / "test", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == written

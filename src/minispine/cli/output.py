@@ -10,11 +10,11 @@ from rich.text import Text
 _UNBOUNDED = 400
 
 
-def console() -> Console:
+def console(piped_width: int = _UNBOUNDED) -> Console:
     """Give a console for stdout, wide enough not to cut anything when nobody looks at it directly."""
     if sys.stdout.isatty():
         return Console()
-    return Console(width=_UNBOUNDED, no_color=True)
+    return Console(width=piped_width, no_color=True)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> None:
@@ -27,11 +27,14 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
     console().print(out)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their column names. Cells are plain text, never markup."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, piped_width: int = _UNBOUNDED) -> None:
+    """Print rows under their column names. Cells are plain text, never markup.
+
+    Where stdout is no terminal, cells are folded so that lines have at most `piped_width` characters.
+    """
     out = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         out.add_column(column, overflow="fold")
     for row in rows:
         out.add_row(*(Text(cell) for cell in row))
-    console().print(out)
+    console(piped_width).print(out)

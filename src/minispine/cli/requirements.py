@@ -4,12 +4,15 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.output import table
+
+_PIPED_WIDTH: Final = 80
+"""Statements and names of tests are long; in a file or a pager they are folded to what a page shows."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +40,7 @@ def requirements(
     Args:
         results: What scripts/test wrote: for each clause, the tests that passed.
         register: The register of requirements (CSV with the columns id, clause, level, statement). With it every
-            clause is listed with its statement, those that no test proves too.
+            clause is listed with its statement, those that no test proves too; without it nothing can be said of these.
         json_: Print JSON instead of a table.
     """
     proofs = {(proof.id, proof.clause): proof.tests for proof in _read_results(results)}
@@ -49,20 +52,24 @@ def requirements(
         json.dump(rows, sys.stdout, indent=1, ensure_ascii=False)
         print()
     else:
-        _print(rows, with_statements=register is not None)
+        _print(rows, against_register=register is not None)
     return Exit.DONE
 
 
-def _print(rows: list[dict[str, Any]], *, with_statements: bool) -> None:
-    columns = ["clause", *(["level", "statement"] if with_statements else []), "proved by"]
+def _print(rows: list[dict[str, Any]], *, against_register: bool) -> None:
+    columns = ["clause", *(["level", "statement"] if against_register else []), "proved by"]
     lines = []
     for row in rows:
         tests = row["tests"]
         proof = "-" if not tests else tests[0] if len(tests) == 1 else f"{tests[0]} and {len(tests) - 1} more"
-        middle = [row["level"], row["statement"]] if with_statements else []
+        middle = [row["level"], row["statement"]] if against_register else []
         lines.append([f"{row['id']} {row['clause']}", *middle, proof])
-    table(columns, lines)
-    print(f"{sum(bool(row['tests']) for row in rows)} of {len(rows)} clauses are proved by a test that passed.")
+    table(columns, lines, piped_width=_PIPED_WIDTH)
+    proved = sum(bool(row["tests"]) for row in rows)
+    if against_register:
+        print(f"{proved} of {len(rows)} clauses are proved by a test that passed.")
+    else:
+        print(f"{proved} clauses have passed tests; give --register to see which of the register's have none.")
 
 
 def _read_results(file: Path) -> list[Proof]:
