@@ -262,5 +262,6 @@ def test_a_provider_and_its_files_must_be_named(minispine: Command, tmp_path: Pa
     assert "--demo DIR, or --url" in minispine(*asked).err
     assert "--certificate is needed" in minispine(*asked, "--url", "https://localhost/").err
     assert "demo.json: not there" in minispine(*asked, "--demo", tmp_path).err
+    assert f"minispine demo --data '{tmp_path}/a b'" in minispine(*asked, "--demo", tmp_path / "a b").err
     (tmp_path / "demo.json").write_text("{}")
     assert "not what minispine demo writes" in minispine(*asked, "--demo", tmp_path).err

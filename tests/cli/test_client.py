@@ -116,6 +116,8 @@ def test_editing_adds_removes_and_replaces(
     [
         (["--organisation", "R!"], "ODS code"),
         (["--method", "5"], "access method"),
+        (["--method", "3"], "not available in this version"),
+        (["--method", "pds:4"], "not available in this version"),
         (["--method", "pdz:1"], "did you mean pds?"),
         (["--network", "10.1.2.3/8"], "the network is 10.0.0.0/8"),
         (["--network", "x"], "10.1.2.0/24"),

@@ -39,6 +39,9 @@ def test_mistakes_name_what_is_wrong(minispine: Command, keys: Path, tmp_path: P
     for arguments, said in (
         (("init", keys), "already holds a PKI"),
         (("issue", tmp_path, "x"), "minispine pki init"),
+        (("issue", tmp_path / "a b", "x"), f"minispine pki init '{tmp_path}/a b'"),
+        (("issue", keys, "x", "--host", "smsp.example.org"), "a client has no hosts in its certificate"),
+        (("issue", keys, "x", "--kind", "spine-client", "--host", "a"), "a spine-client has no hosts"),
         (("issue", keys, "ward"), "exists"),
         (("revoke", keys, "nobody"), "left to revoke"),
         (("show", keys / "issued" / "ward.key"), "no certificate"),

@@ -21,6 +21,14 @@ def test_a_secret_open_to_anybody_else_is_refused_and_the_remedy_named(tmp_path:
     assert refused.value.file == file
 
 
+def test_the_remedy_can_be_pasted_whatever_the_file_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "with blanks"
+    folder.mkdir()
+    with pytest.raises(KeyFileRefused) as refused:
+        read_secret(secret(folder, b"x", 0o644))
+    assert refused.value.reason.endswith(f"run: chmod 600 '{folder}/secret'")
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_a_secret_for_its_owner_is_read(tmp_path: Path, mode: int) -> None:
     assert read_secret(secret(tmp_path, b"content", mode)) == b"content"

@@ -3,6 +3,7 @@
 import datetime
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -55,3 +56,25 @@ def test_a_mistake_is_one_line_on_standard_error(arguments: list[str]) -> None:
     ended = subprocess.run([*arguments, "--asid", "1"], capture_output=True, text=True, check=False, timeout=30)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "minispine: asid: not twelve digits\n"
+
+
+def having(arguments: list[str], option: str, value: str) -> list[str]:
+    """The arguments with another value for an option."""
+    at = arguments.index(option) + 1
+    return [*arguments[:at], value, *arguments[at + 1 :]]
+
+
+def test_a_population_of_nobody_is_a_mistake(arguments: list[str]) -> None:
+    command = having(arguments, "--size", "0")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "minispine: size: must be 1 or more\n")
+
+
+@pytest.mark.parametrize("option", ["--port", "--control-port"])
+def test_an_address_that_is_taken_is_said_once(arguments: list[str], option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = having(arguments, option, str(port))
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr == f"minispine: cannot listen on 127.0.0.1:{port}: address already in use\n"

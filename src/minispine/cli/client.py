@@ -39,6 +39,7 @@ Methods = dict[NationalService, tuple[AccessMethod, ...]]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FLAGS: Final = tuple(field.name for field in msgspec.structs.fields(Compatibility))
 _ALL: Final = tuple(Operation)
+_SMARTCARD_METHODS: Final = (3, 4)
 MAX_TIMEOUT_S: Final = 300.0
 
 
@@ -70,8 +71,7 @@ def add(
         certificate: A certificate by which it comes, PEM or DER. Its subject and issuer are what counts, so that a
             renewed one is recognised. May be given several times, like every option that can hold several values.
         organisation: The ODS code of an organisation it may act for.
-        method: An access method it may use: 1 unattended, 2 attended, 3 smartcard, 4 smartcard session; pds:1 is the
-            same as 1.
+        method: An access method it may use: 1 unattended, 2 attended; pds:1 is the same as 1.
         service: An operation it may call; all five when left out.
         config: The provider's configuration, which says where the registry is.
         pin: Accept these very certificates only, not renewed ones with the same names.
@@ -337,6 +337,10 @@ def _certificates(
 def _with_methods(methods: Methods, added: Iterable[str]) -> Methods:
     changed = dict(methods)
     for service, number in map(read_method, added):
+        if number in _SMARTCARD_METHODS:
+            raise Mistaken(
+                "access methods 3 and 4 are not available in this version; they come with smartcard identities"
+            )
         changed[service] = tuple(sorted({*changed.get(service, ()), AccessMethod(number)}))
     return changed
 

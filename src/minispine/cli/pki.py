@@ -3,15 +3,12 @@
 import datetime
 import json
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from minispine.cli.errors import Exit
 from minispine.cli.output import pairs
 from minispine.keys import pki
 from minispine.keys.certificates import CertificateFacts, read_facts
-from minispine.keys.pki import LOOPBACK, Kind
+from minispine.keys.pki import Kind
 
 
 def init(folder: Path, /, *, days: int = pki.AUTHORITY_DAYS) -> None:
@@ -36,7 +33,7 @@ def issue(
     days: int = pki.LEAF_DAYS,
     common_name: str | None = None,
     organisation: str | None = None,
-    host: Annotated[tuple[str, ...], Parameter(negative=())] = LOOPBACK,
+    host: tuple[str, ...] = (),
     replace: bool = False,
 ) -> None:
     """Issue a certificate with a new key, and print where both are.
@@ -49,7 +46,8 @@ def issue(
         days: For how many days it holds.
         common_name: The subject's common name.
         organisation: The subject's organisation.
-        host: A name or address of the server; may be given several times. Clients have none.
+        host: A name or address of the server, those of this machine when left out; may be given several times. Clients
+            have none.
         replace: Issue another one though there is one of that name; the older stays valid until it is revoked.
     """
     issued = pki.issue(
@@ -60,7 +58,7 @@ def issue(
         days=days,
         common_name=common_name,
         organisation=organisation,
-        hosts=host,
+        hosts=host or None,
         replace=replace,
     )
     print(issued.certificate)

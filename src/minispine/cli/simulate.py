@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minispine.cli.errors import Mistaken
+from minispine.cli.errors import EnvironmentFailed, Mistaken
 
 
 def simulate(
@@ -42,7 +42,7 @@ def simulate(
             times. Rows that cannot be loaded are reported on standard error.
         practices_out: Where to write the practices of these people as CSV, the provider's organisations file.
     """
-    from minispine.simulator.server import SimulatorOptions, SimulatorUnusable, run
+    from minispine.simulator.server import AddressTaken, SimulatorOptions, SimulatorUnusable, run
 
     options = SimulatorOptions(
         certificate=certificate,
@@ -60,5 +60,7 @@ def simulate(
     )
     try:
         run(options)
+    except AddressTaken as problem:
+        raise EnvironmentFailed(str(problem)) from None
     except SimulatorUnusable as problem:
         raise Mistaken(str(problem)) from None

@@ -5,6 +5,7 @@ What a key or password is *for* is not known here; parsing keys is ``keys/certif
 
 import contextlib
 import os
+import shlex
 import stat
 import tempfile
 from pathlib import Path
@@ -38,9 +39,8 @@ def read_secret(file: Path) -> bytes:
             if not stat.S_ISREG(facts.st_mode):
                 raise KeyFileRefused(file, "is not a plain file")
             if facts.st_mode & _OTHERS:
-                raise KeyFileRefused(
-                    file, f"is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); run: chmod 600 {file}"
-                )
+                mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+                raise KeyFileRefused(file, f"is open to others (mode {mode}); run: chmod 600 {shlex.quote(str(file))}")
             if facts.st_uid not in (os.geteuid(), 0):
                 raise KeyFileRefused(file, "belongs to another account; its owner must be the one that runs minispine")
             content = stream.read(MAX_SECRET_BYTES + 1)

@@ -17,6 +17,7 @@ Private keys are EC P-256 without a password. Not for production: every key lies
 import datetime
 import ipaddress
 import re
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -135,17 +136,18 @@ def issue(
     days: int = LEAF_DAYS,
     common_name: str | None = None,
     organisation: str | None = None,
-    hosts: tuple[str, ...] = LOOPBACK,
+    hosts: tuple[str, ...] | None = None,
     replace: bool = False,
 ) -> Issued:
     """Issue a certificate with a new key, as ``issued/NAME.pem`` and ``issued/NAME.key``.
 
-    `common_name` is `name` when left out; `hosts` (names and addresses) go into a server's certificate and are
-    disregarded for clients. With `replace`, a certificate of that name is followed by a new one with the same subject
-    if so asked; the old one stays valid until it is revoked or runs out.
+    `common_name` is `name` when left out; `hosts` (names and addresses) go into a server's certificate, `LOOPBACK` when
+    left out, and into no client's. With `replace`, a certificate of that name is followed by a new one with the same
+    subject if so asked; the old one stays valid until it is revoked or runs out.
 
     Raises:
-        PkiRefused: no PKI there, the name or a host is malformed, the days are out of range, or the name is taken.
+        PkiRefused: no PKI there, the name or a host is malformed, a client is given hosts, the days are out of range,
+            or the name is taken.
         KeyFileRefused: a file of the PKI cannot be read or written.
     """
     if not _NAME.fullmatch(name):
@@ -153,6 +155,8 @@ def issue(
     if not 1 <= days <= AUTHORITY_DAYS:
         raise PkiRefused(f"a certificate can hold for 1 to {AUTHORITY_DAYS} days, not {days}")
     use = _USES[kind]
+    if hosts is not None and not use.named_hosts:
+        raise PkiRefused(f"a {kind} has no hosts in its certificate; leave them out, or ask for another kind")
     realm = _realm(folder, use.realm)
     certificate_file, key_file = folder / "issued" / f"{name}.pem", folder / "issued" / f"{name}.key"
     if certificate_file.exists() and not replace:
@@ -169,7 +173,7 @@ def issue(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
     if use.named_hosts:
-        builder = builder.add_extension(_alternative_names(hosts), critical=False)
+        builder = builder.add_extension(_alternative_names(LOOPBACK if hosts is None else hosts), critical=False)
     certificate = builder.sign(signer, hashes.SHA256())
     facts = describe(certificate.public_bytes(serialization.Encoding.DER))
 
@@ -310,7 +314,7 @@ def _alternative_name(host: str) -> x509.GeneralName:
 def _realm(folder: Path, realm: Realm) -> Path:
     place = folder / realm
     if not (place / "issuing.pem").is_file():
-        raise PkiRefused(f"{folder} holds no PKI; make one with: minispine pki init {folder}")
+        raise PkiRefused(f"{folder} holds no PKI; make one with: minispine pki init {shlex.quote(str(folder))}")
     return place
 
 

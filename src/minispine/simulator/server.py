@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import signal
 import socket
 import ssl
@@ -66,6 +67,10 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 class SimulatorUnusable(Exception):
     """The simulator cannot start; the text names the file, option or address at fault and the reason."""
+
+
+class AddressTaken(SimulatorUnusable):
+    """The machine does not let it listen at an address."""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +187,8 @@ def build(options: SimulatorOptions) -> tuple[Spine, tuple[tuple[str, int, str],
     """
     if not (len(options.asid) == 12 and options.asid.isascii() and options.asid.isdigit()):
         raise SimulatorUnusable("asid: not twelve digits")
+    if options.size < 1:
+        raise SimulatorUnusable("size: must be 1 or more")
     try:
         people, refused = _people(options)
         if options.practices_out is not None:
@@ -228,7 +235,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as problem:
-        raise SimulatorUnusable(f"{host}:{port}: {problem.strerror or 'cannot listen there'}") from None
+        # Python has the address in the error's text once more.
+        reason = os.strerror(problem.errno).lower() if problem.errno else "there is no such address"
+        raise AddressTaken(f"cannot listen on {host}:{port}: {reason}") from None
 
 
 def _server(app: Any, context: ssl.SSLContext | None = None) -> _Server:
