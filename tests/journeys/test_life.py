@@ -64,6 +64,10 @@ class Asking:
         self._future: Future[Answer] = self._pool.submit(house.ask, self.message)
         until(lambda: len(spine.calls()) > before, what="Spine is asked")
 
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
     def answer(self) -> Answer:
         try:
             return self._future.result(30)
@@ -92,7 +96,7 @@ def test_being_told_to_stop_it_answers_what_it_was_asked(home: House, spine: Spi
         home.process.signal(signal.SIGTERM)
         assert idle.closed()
     until(lambda: refuses_connections(home))
-    assert not home.process.ended
+    assert not asking.done
     assert asking.answer().code == "DEMOG-0001"
     assert home.process.wait() == 0
     trail = home.trail()

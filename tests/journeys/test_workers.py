@@ -134,6 +134,7 @@ def test_a_change_of_the_registry_is_taken_by_every_worker_within_a_second(worke
     assert "exchange.asked" not in between
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_killed_under_load_costs_only_what_it_was_doing(workers: House) -> None:
     first, _ = before = workers.workers()
     with Load(workers) as load:
@@ -181,6 +182,7 @@ def _faulty(house: House, message: Message) -> "object":
     return answer if answer.fault == "2100" else None
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # ssl loses a socket reset at its making
 def test_told_to_stop_under_load_it_ends_at_once_and_nothing_recorded_goes_unanswered(workers: House) -> None:
     assert workers.process is not None
     with Load(workers) as load:

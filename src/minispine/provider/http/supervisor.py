@@ -145,6 +145,7 @@ class Supervisor:
         """Have every worker drain, and start none any more."""
         self._stopping = True
         self._to_start.clear()
+        self._sockets["machines"].close()  # else the kernel would go on accepting what nobody serves
         self._signal(signal.SIGTERM)
 
     def _reload(self) -> None:
