@@ -283,7 +283,7 @@ def _bind(host: str, port: int, backlog: int, listener: str) -> socket.socket:
     try:
         sock = socket.create_server((host, port), family=_family(host), backlog=backlog, reuse_port=False)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno or 0).lower()
         raise CannotServe(f"[{listener}] cannot listen on {host}:{port}: {reason}") from None
     sock.setblocking(False)
     sock.set_inheritable(True)
