@@ -77,4 +77,4 @@ def decode(content: bytes, kind: type[S]) -> S:
 def _text(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError
+    raise TypeError(f"no setting is a {type(value).__name__}")
