@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -135,6 +135,10 @@ class Spine:
         """Every call that Spine saw."""
         found: list[dict[str, Any]] = json.loads(fetch(f"{self.control}/control/calls")[1])
         return found
+
+    def forget_calls(self) -> None:
+        """Begin the list of calls anew."""
+        fetch(f"{self.control}/control/calls", method="DELETE")
 
     def people(self, kind: str, limit: int = 50) -> list[dict[str, Any]]:
         """People of one kind."""
@@ -389,7 +393,7 @@ class Line:
             return True
 
 
-def head(path: str, method: str, headers: dict[str, str | None], version: str = "1.1") -> bytes:
+def head(path: str, method: str, headers: Mapping[str, str | None], version: str = "1.1") -> bytes:
     """The head of an HTTP request."""
     lines = [f"{method} {path} HTTP/{version}", *(f"{k}: {v}" for k, v in headers.items() if v is not None)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

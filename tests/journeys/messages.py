@@ -64,18 +64,21 @@ class Message:
         self,
         operation: Operation,
         *,
-        identity: str | None = JSMITH,
-        identity_type: str = oids.LOCAL_IDENTITY,
-        identities: tuple[AuditId, ...] | None = None,
-        created: datetime.datetime | None = None,
-        valid_s: float = 600,
+        identity: Any = JSMITH,
+        identity_type: Any = oids.LOCAL_IDENTITY,
+        created: Any = None,
+        valid_s: Any = 600,
         **parameters: Any,
     ) -> None:
+        """Ask `operation` with the `parameters` of a `PdsRequest`.
+
+        `identity` is the uri of the one audit identity, or None for a message without; `created` an aware time, now by
+        default. They are of type Any so that parameters can come out of any dict.
+        """
         self.operation = operation
         self.message_id, self.tracking_id, self.payload_id = new_id(), new_id(), new_id()
         created = created or datetime.datetime.now(datetime.UTC)
-        if identities is None:
-            identities = () if identity is None else (AuditId(type=identity_type, uri=identity),)
+        identities = () if identity is None else (AuditId(type=identity_type, uri=identity),)
         question = msgspec.convert({"operation": operation, **parameters}, PdsRequest)
         self.body = itk.write_request(
             pds.write_request(question, id=new_id()),
@@ -116,8 +119,17 @@ class Message:
 Edit = Callable[[etree._Element], object]
 
 
+def found(root: etree._Element, path: str) -> list[Any]:
+    """What an XPath with our prefixes finds: elements, or texts."""
+    matches = root.xpath(path, namespaces=PREFIXES)
+    assert isinstance(matches, list)
+    return matches
+
+
 def at(root: etree._Element, path: str) -> etree._Element:
-    (element,) = root.xpath(path, namespaces=PREFIXES)
+    """The one element at an XPath."""
+    (element,) = found(root, path)
+    assert isinstance(element, etree._Element)
     return element
 
 
@@ -126,7 +138,7 @@ def setting(path: str, attribute: str, value: str | None) -> Edit:
 
     def edit(root: etree._Element) -> None:
         element = at(root, path)
-        element.attrib.pop(attribute, None)
+        element.attrib.pop(attribute, "")
         if value is not None:
             element.set(attribute, value)
 
@@ -142,7 +154,7 @@ def without(path: str) -> Edit:
     """Drop an element; where auditIdentity was never written there is nothing to drop."""
 
     def edit(root: etree._Element) -> None:
-        for element in root.xpath(path, namespaces=PREFIXES):
+        for element in found(root, path):
             element.getparent().remove(element)
 
     return edit
@@ -170,15 +182,14 @@ class Answer:
 
     def texts(self, path: str) -> list[str]:
         assert self._root is not None
-        return [str(found) for found in self._root.xpath(path, namespaces=PREFIXES)]
+        return [str(text) for text in found(self._root, path)]
 
     def _text(self, path: str) -> str | None:
         return next(iter(self.texts(path)), None)
 
     @property
     def payload(self) -> etree._Element | None:
-        found = () if self._root is None else self._root.xpath("//itk:payload/*", namespaces=PREFIXES)
-        return found[0] if found else None
+        return None if self._root is None else next(iter(found(self._root, "//itk:payload/*")), None)
 
     @property
     def code(self) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.databases import Postgres, PostgresUnavailable
 from tests.journeys.house import House, Line, Spine, until
-from tests.journeys.messages import BY_NUMBER, VERIFY, Message
+from tests.journeys.messages import BY_NUMBER, VERIFY, Answer, Message
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,7 @@ def test_the_database_goes_and_comes_back(workers: House, server: Postgres, spin
         try:
             until(lambda: "fault 2100" in load.answers)
             answer = until(lambda: _faulty(workers, message))
+            assert answer is not None
             assert (answer.status, answer.payload) == (500, None)
             before = len(spine.calls())
             assert workers.ask(message).fault == "2100"
@@ -177,7 +178,7 @@ def test_the_database_goes_and_comes_back(workers: House, server: Postgres, spin
     must_have_no_gap(workers)
 
 
-def _faulty(house: House, message: Message) -> "object":
+def _faulty(house: House, message: Message) -> Answer | None:
     answer = house.ask(message)
     return answer if answer.fault == "2100" else None
 

@@ -27,8 +27,8 @@ def client(house: House) -> Iterator[zeep.Client]:
     session.trust_env = False
     session.verify = str(house.keys / "provider/ca.pem")
     session.cert = (str(house.keys / "issued/ward.pem"), str(house.keys / "issued/ward.key"))
-    transport = zeep.Transport(session=session)
-    yield zeep.Client(f"https://localhost:{house.port}/smsp/pds?wsdl", transport=transport)
+    transport = zeep.Transport(session=session)  # type: ignore[no-untyped-call]
+    yield zeep.Client(f"https://localhost:{house.port}/smsp/pds?wsdl", transport=transport)  # type: ignore[no-untyped-call]
     session.close()
 
 
