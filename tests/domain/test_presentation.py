@@ -169,6 +169,7 @@ ALTERED: list[tuple[str, SpineRecord, dict[str, Any], list[tuple[str, str | None
         {"addresses": (Address(use="H", lines=("2 NEW ROAD", "", "", "", "")),)},
         [("10 MOLE VALLEY PLACE, ASHTEAD, SURREY, KT21 2PN", None)],
     ),
+    ("address.empty", home(lines=("", " "), postcode=None), {"addresses": ()}, [("H", None)]),
     (
         "address.line-long",
         home(lines=(LONG, "", "", "", "")),
@@ -213,6 +214,17 @@ ALTERED: list[tuple[str, SpineRecord, dict[str, Any], list[tuple[str, str | None
         changed(registrations=(SpineRegistration(ods_code="h-1"),)),
         {"practice": None},
         [("h-1", None)],
+    ),
+    (
+        "practice.period",
+        changed(
+            registrations=(
+                SpineRegistration(ods_code="H81109"),
+                SpineRegistration(ods_code="H81001", valid_from="20200101", valid_to="20100101"),
+            )
+        ),
+        {},
+        [("H81001 20200101 20100101", None)],
     ),
     (
         "practice.several",
@@ -320,11 +332,6 @@ def test_what_is_in_force_today(since: str | None, until: str | None, in_force: 
     made = presented(usual(family="LANGAN", valid_from=since, valid_to=until))
     assert (made.patient.name is not None) == in_force
     assert made.alterations == ()
-
-
-def test_an_address_with_nothing_in_it_is_dropped() -> None:
-    made = presented(home(lines=("", " ", "", "", ""), postcode=None))
-    assert made == Presented(patient=msgspec.structs.replace(PATIENT, addresses=()))
 
 
 def test_fewer_than_five_lines_are_padded_at_the_end() -> None:

@@ -130,8 +130,8 @@ def test_a_signal_to_a_worker_that_is_starting_does_not_kill_it(home: House, num
     assert home.process is not None
     home.process.says(event="worker ready")
     if number == signal.SIGTERM:
-        until(lambda: worker not in home.workers())
-        assert [e["data"]["status"] for e in home.trail() if e["type"] == "worker.died"] == [0]
+        died = until(lambda: [e["data"]["status"] for e in home.trail() if e["type"] == "worker.died"])
+        assert died == [0]
     else:
         assert home.workers() == [worker]
 

@@ -23,6 +23,15 @@ from minispine.wire import xml
         (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "a document type declaration is not allowed"),
         (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "a document type declaration is not allowed"),
         (b"<a>" * 65 + b"</a>" * 65, "the message is nested too deeply"),
+        (b"<a>" + b"<b/>" * 10_000 + b"</a>", "the message has more elements or attributes than allowed"),
+        (
+            b"<a" + b"".join(b' xmlns:a%d="u"' % n for n in range(501)) + b"/>",
+            "the message has more elements or attributes than allowed",
+        ),
+        (
+            b"<a" + b"".join(b' a%d=""' % n for n in range(10_001)) + b"/>",
+            "the message has more elements or attributes than allowed",
+        ),
         (b"<a>" * 5000 + b"</a>" * 5000, "the message is not well-formed XML in UTF-8"),
         (b"<a>" + b" " * xml.MAX_BYTES + b"</a>", "the message is larger than allowed"),
     ],

@@ -94,6 +94,7 @@ ADDRESS_USE_WRITTEN = _rule("address.use-rewritten", "a home address under the u
 ADDRESS_SEVERAL = _rule(
     "address.several", "several addresses of one use in force today", "the one that began last is kept"
 )
+ADDRESS_EMPTY = _rule("address.empty", "an address with neither a line nor a postcode in it", _OMITTED)
 LINE_LONG = _rule("address.line-long", f"an address line of more than {LINE_LENGTH} characters", _CUT)
 LINES_EXTRA = _rule(
     "address.lines-extra", f"more than {LINES} address lines with something in them", "the rest omitted"
@@ -108,6 +109,7 @@ TELECOM_EMPTY = _rule("telecom.empty", "a telecom with nothing in it", _OMITTED)
 TELECOM_WRITTEN = _rule("telecom.rewritten", "a telecom that is not in the normal form", "written in the normal form")
 TELECOM_SINCE = _rule("telecom.since-invalid", "a start of use that is not a full date", "the start omitted")
 PRACTICE_CODE = _rule("practice.code-invalid", "an ODS code that is missing or not written as one", _OMITTED)
+PRACTICE_PERIOD = _rule("practice.period", "a GP registration that ends before it begins", _OMITTED)
 PRACTICE_SEVERAL = _rule(
     "practice.several", "several GP registrations in force today", "the one that began last is kept"
 )
@@ -129,6 +131,7 @@ RULES: Final = (
     ADDRESS_USE,
     ADDRESS_USE_WRITTEN,
     ADDRESS_SEVERAL,
+    ADDRESS_EMPTY,
     LINE_LONG,
     LINES_EXTRA,
     POSTCODE_INVALID,
@@ -139,6 +142,7 @@ RULES: Final = (
     TELECOM_WRITTEN,
     TELECOM_SINCE,
     PRACTICE_CODE,
+    PRACTICE_PERIOD,
     PRACTICE_SEVERAL,
     CONFIDENTIALITY_UNKNOWN,
     WITHHELD_ADDRESS,
@@ -325,6 +329,7 @@ def _address(use: AddressUse, address: SpineAddress, changes: _Alterations) -> A
     )
     postcode = _postcode((address.postcode or "").strip(), changes)
     if not (one or two or three or four or five or postcode):
+        changes.note(ADDRESS_EMPTY, use)
         return None
     return Address(use=use, lines=(one, two, three, four, five), postcode=postcode)
 
@@ -357,6 +362,10 @@ def _telecoms(telecoms: Iterable[SpineTelecom], today: str, changes: _Alteration
 
 
 def _practice(registrations: Iterable[SpineRegistration], today: str, changes: _Alterations) -> Practice | None:
+    registrations = tuple(registrations)
+    for one in registrations:
+        if one.valid_from and one.valid_to and one.valid_to[:8] < one.valid_from[:8]:
+            changes.note(PRACTICE_PERIOD, f"{one.ods_code or ''} {one.valid_from} {one.valid_to}".strip())
     current = _in_force(registrations, today)
     if not current:
         return None

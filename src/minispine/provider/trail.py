@@ -110,7 +110,9 @@ class Trail:
             self._messages += 1
             outcome = attempt.outcome
             silent = attempt.received is None or isinstance(outcome, Unavailable)
-            found = outcome.record.nhs_number if isinstance(outcome, Found) else None
+            record = outcome.record if isinstance(outcome, Found) else None
+            found = record.nhs_number if record else None
+            limited = record is not None and (record.limited or record.confidentiality is not None)
             if isinstance(outcome, Superseded):
                 found = outcome.nhs_number
             self._events.append(
@@ -127,7 +129,7 @@ class Trail:
                         "outcome": kind_of(outcome),
                         "cause": outcome.event,
                     },
-                    private={"nhs_number": found} if found else {},
+                    private=({"nhs_number": found} if found else {}) | ({"limited": True} if limited else {}),
                 )
             )
             self._bodies.append(Body(f"spine-request-{self._messages}", attempt.sent))

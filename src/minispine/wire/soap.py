@@ -36,6 +36,7 @@ class Diagnostic(StrEnum):
     DOCTYPE = "The message holds a document type declaration, which is not allowed"
     NOT_XML = "The message is not well-formed XML in UTF-8"
     TOO_DEEP = "The message is nested too deeply"
+    TOO_MANY = "The message has more elements or attributes than allowed"
     NOT_SOAP = "The message is not a SOAP envelope"
     SOAP_VERSION = "The message is not in SOAP version 1.1"
     ONE_BODY = "The SOAP envelope must hold exactly one Body"
@@ -139,6 +140,7 @@ _REFUSALS: Final[dict[xml.Reason, Diagnostic]] = {
     "a document type declaration is not allowed": Diagnostic.DOCTYPE,
     "the message is not well-formed XML in UTF-8": Diagnostic.NOT_XML,
     "the message is nested too deeply": Diagnostic.TOO_DEEP,
+    "the message has more elements or attributes than allowed": Diagnostic.TOO_MANY,
 }
 
 

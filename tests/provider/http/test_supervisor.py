@@ -1,5 +1,6 @@
 """What becomes of workers that end, without starting any; real ones are in the journeys."""
 
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ class Ended:
 
     def __init__(self, status: int) -> None:
         self.status = status
+
+    @property
+    def returncode(self) -> int:
+        return self.poll()
 
     def poll(self) -> int:
         return self.status
@@ -87,3 +92,18 @@ def test_a_worker_that_says_that_it_is_hopeless_ends_the_provider(
 ) -> None:
     assert end(supervisor, 1, status, 60) == code
     assert supervisor._to_start == {}
+
+
+@pytest.mark.parametrize("status", [-signal.SIGKILL, -signal.SIGTERM])
+def test_workers_that_somebody_kills_are_started_again_at_once_however_often(
+    supervisor: Supervisor, status: int
+) -> None:
+    for _ in range(50):
+        assert end(supervisor, 1, status) == 0
+        assert supervisor._to_start[1] <= time.monotonic()
+
+
+def test_a_worker_that_crashes_is_started_again_though_ever_more_slowly(supervisor: Supervisor) -> None:
+    for _ in range(50):
+        assert end(supervisor, 1, -signal.SIGSEGV) == 0
+    assert 4 < supervisor._to_start[1] - time.monotonic() <= 5

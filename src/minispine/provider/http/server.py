@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
             ssl=self._tls,
             backlog=self.config.backlog,
             ssl_handshake_timeout=10.0 if self._tls else None,
-            ssl_shutdown_timeout=5.0 if self._tls else None,
+            ssl_shutdown_timeout=1.0 if self._tls else None,
         )
         self.servers = [server]
         self.started = True

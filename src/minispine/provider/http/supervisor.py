@@ -51,6 +51,10 @@ and freed together; glibc by itself keeps seven of each size at hand, which make
 slower. Other C libraries know nothing of this variable."""
 
 
+_KILLED: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM})
+"""How a worker ends that somebody ended: that says nothing of its start."""
+
+
 class CannotServe(Exception):
     """The provider cannot be started, and why."""
 
@@ -201,7 +205,8 @@ class Supervisor:
             if self._stopping:
                 continue
             failures = self._failed(running)
-            if status in _HOPELESS or failures >= _MOST_QUICK_DEATHS:
+            # A crash (a negative status) may be a message's doing: the others are still to be served.
+            if status in _HOPELESS or (failures >= _MOST_QUICK_DEATHS and status > 0):
                 log(LogEvent.WORKER_GIVEN_UP, worker=running.number, status=status)
                 self._stop()
                 return _HOPELESS.get(status, 3)
@@ -218,7 +223,8 @@ class Supervisor:
     def _failed(self, running: _Running) -> int:
         """Count how often this worker has failed at its start, one after another."""
         quick = time.monotonic() - running.started_s < _QUICK_S
-        self._failures[running.number] = self._failures.get(running.number, 0) + 1 if quick else 0
+        killed = running.process.returncode in _KILLED
+        self._failures[running.number] = self._failures.get(running.number, 0) + 1 if quick and not killed else 0
         return self._failures[running.number]
 
     def _start_due(self) -> None:
