@@ -131,6 +131,7 @@ class Worker:
         )
         self._file_times = _times(settings)
         self._owed: list[Entry] = []
+        self._found_dead: set[str] = set()
         """Records of what was taken, until the log has them."""
         self._was_healthy = True
 
@@ -142,9 +143,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_library_problem)
         await asyncio.to_thread(settle, self._database, self._audit)
-        closed = await asyncio.to_thread(self._audit.close_orphans, self._claim.living)
-        if closed:
-            log(LogEvent.ORPHANS_CLOSED, count=closed)
+        await self._close_orphans(self._claim.living)
         await self._audit.append(_lifecycle(EventType.WORKER_STARTED, worker=self._number, pid=os.getpid()))
         exchanges = Exchanges(
             limits=lambda: self._settings.exchange,
@@ -254,6 +253,21 @@ class Worker:
             with contextlib.suppress(AuditUnavailable):
                 await asyncio.to_thread(settle, self._database, self._audit)
                 await self._write_owed()
+                # Again, because a database server may notice the death of a worker later than its successor starts.
+                await self._close_orphans(self._not_known_dead)
+
+    async def _close_orphans(self, living: Callable[[set[str]], set[str]]) -> None:
+        """Close what dead processes left open. Raises `AuditUnavailable`."""
+        closed = await asyncio.to_thread(self._audit.close_orphans, living)
+        if closed:
+            log(LogEvent.ORPHANS_CLOSED, count=closed)
+
+    def _not_known_dead(self, instances: set[str]) -> set[str]:
+        """The instances but for those found dead twice running: after a server's restart the living claim anew."""
+        dead = instances - self._claim.living(instances)
+        confirmed = dead & self._found_dead
+        self._found_dead = dead
+        return instances - confirmed
 
     async def _watch_files(self) -> None:
         while True:
