@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from minispine.audit.events import EventType
+from minispine.audit.events import AuditUnavailable, Entry, EventType, Receipt
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import (
     AuthorRefused,
@@ -357,6 +357,57 @@ def test_with_the_log_away_at_the_end_spines_answer_is_withheld_and_recorded_whe
         *("exchange.spine-answered", "exchange.spine-answered", "exchange.refused", "exchange.replied")
     ]
     assert scene.log.only(EventType.EXCHANGE_REPLIED).data["fault"] == "2100"
+
+
+def test_a_first_record_that_may_yet_turn_up_is_closed_and_says_that_nothing_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minispine.provider.exchange.PAY_EVERY_S", 0)
+    scene.log.away_at = {1}
+
+    async def away_and_back() -> None:
+        await scene.exchanges().serve(scene.call(scene.message()))
+        while not scene.log.entries:
+            await asyncio.sleep(0)
+
+    asyncio.run(away_and_back())
+    assert scene.spine.asked == []
+    assert scene.log.types() == [["exchange.received", "exchange.refused", "exchange.replied"]]
+    assert scene.log.entries[0].closes
+
+
+def test_an_entry_that_cannot_be_written_keeps_back_none_behind_it_and_never_raises(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minispine.provider.exchange.PAY_EVERY_S", 0)
+    append = scene.log.append
+    tried: list[Entry] = []
+
+    async def away_then_picky(entry: Entry) -> Receipt:
+        tried.append(entry)
+        if len(tried) <= 2:
+            raise AuditUnavailable
+        if len(tried) == 3:
+            raise ValueError("an entry that is wrong in itself")
+        return await append(entry)
+
+    scene.log.append = away_then_picky  # type: ignore[method-assign]
+
+    async def two_calls() -> list[Answer]:
+        exchanges = scene.exchanges()
+        answers = [await exchanges.serve(scene.call(b"one")), await exchanges.serve(scene.call(b"two"))]
+        while not scene.log.entries:
+            await asyncio.sleep(0)
+        return answers
+
+    assert [read(answer).code for answer in asyncio.run(two_calls())] == ["2100", "2100"]
+    assert len(scene.log.entries) == 1
+
+    async def always_picky(entry: Entry) -> Receipt:
+        raise ValueError("an entry that is wrong in itself")
+
+    scene.log.append = always_picky  # type: ignore[method-assign]
+    assert read(scene.serve(b"three")).code == "2100"
 
 
 def test_a_refusal_is_not_answered_without_its_record(scene: Scene) -> None:

@@ -81,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Refusal(Exception):
-    """The exchange ends before Spine is asked: with a SOAP fault, or with the response code of an event."""
+    """The exchange ends without Spine's word: with a SOAP fault, or with the response code of an event."""
 
     def __init__(
         self,
@@ -520,7 +520,7 @@ class Exchanges:
         trail.refused("audit-unavailable")
         trail.replied(answer.body, source="local", fault="2100", status=answer.status)
         if len(self._owed) < MOST_OWED:
-            self._owed.append(trail.closing(None))
+            self._owed.append(trail.closing_whatever_opened())
         if self._paying is None or self._paying.done():
             self._paying = asyncio.create_task(self._pay())
         return answer
@@ -532,6 +532,9 @@ class Exchanges:
                 await self._log.append(self._owed[0])
             except AuditUnavailable:
                 await asyncio.sleep(PAY_EVERY_S)
+            except Exception as defect:  # one that cannot be written must not keep back those behind it
+                self._owed.popleft()
+                log(LogEvent.DEFECT, reference=self._new_id(), exception=type(defect).__name__, where=where(defect))
             else:
                 self._owed.popleft()
 
@@ -542,7 +545,7 @@ class Exchanges:
         trail.cut_off()
         trail.replied(answer.body, source="local", fault="2100", status=answer.status)
         try:
-            await self._log.append(trail.closing(None))
+            await self._log.append(trail.closing_whatever_opened())
         except AuditUnavailable:
             return self._owe(trail)
         return answer
@@ -557,9 +560,12 @@ class Exchanges:
         trail.refused("defect", reference=reference)
         trail.replied(answer.body, source="local", fault="2200", status=answer.status)
         try:
-            await self._log.append(trail.closing(None))
+            await self._log.append(trail.closing_whatever_opened())
         except AuditUnavailable:
             return self._owe(trail)
+        except Exception as worse:  # what happened cannot even be written down
+            log(LogEvent.DEFECT, reference=reference, exception=type(worse).__name__, where=where(worse))
+            return self.store_down()
         return answer
 
     @staticmethod

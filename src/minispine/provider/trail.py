@@ -202,6 +202,12 @@ class Trail:
         """Make the record that must be durable before the answer leaves."""
         return self._entry(opens=False, closes=self._opened, guard=guard)
 
+    def closing_whatever_opened(self) -> Entry:
+        """Make the last record where it is not known whether the first became durable; then nothing it names has left."""
+        if not self._opened:
+            self.withdraw_asking()
+        return self._entry(opens=False, closes=True, guard=None)
+
     def _add(self, type_: EventType, data: dict[str, Any], private: dict[str, Any] | None = None) -> None:
         self._events.append(Event(type=type_, at=self._now(), data=data, private=private or {}))
 
