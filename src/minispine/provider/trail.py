@@ -203,7 +203,7 @@ class Trail:
         return self._entry(opens=False, closes=self._opened, guard=guard)
 
     def closing_whatever_opened(self) -> Entry:
-        """Make the last record where it is not known whether the first became durable; then nothing it names has left."""
+        """Make the last record where it is not known whether the first became durable; then nothing had left."""
         if not self._opened:
             self.withdraw_asking()
         return self._entry(opens=False, closes=True, guard=None)
