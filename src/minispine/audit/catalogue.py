@@ -173,11 +173,7 @@ _QUERY_TYPED: Final[Fields] = {
     "to": "the latest time",
     "as_at": "the date as at which a record was rebuilt",
 }
-_KEYS: Final[Fields] = {
-    "origin": "the log's name in its checkpoints",
-    "log_key": "the public key that checkpoints are verified with, as a vkey",
-    "redaction_keys": "those of the two authorities for redaction",
-}
+_KEYS: Final[Fields] = {"declaration": "the log's public keys, a signed note: see audit/declaration.py"}
 _RANGE: Final[Fields] = {"first": "the first record", "last": "the last record"}
 
 _PROVIDER: Final = "the provider"
@@ -649,27 +645,23 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "source": "by what it is judged: ntp, chrony, timesyncd",
             "stratum": "the source's stratum, or null",
             "offset_us": "the clock's offset in microseconds, or null",
-            "servers": "each configured server, with its stratum and offset",
-            "reasons": "what is wrong, in fixed phrases",
+            "servers": "each configured server, with its stratum, its offset, and why it is not counted or null",
+            "reasons": "what is wrong, in phrases of our own",
         },
-        may=_WORKER,
+        may=_WORKER | {"follows": "the server that the daemon follows by whose word the stratum is, or null"},
         writer=_PROVIDER,
-        planned=True,
     ),
     # the trail itself
     EventType.AUDIT_BEGUN: Kind(
         meaning="The log begins, or goes on as a tree: the keys by which it can be verified.",
-        needs=_KEYS,
-        may=_PERHAPS_BY,
-        writer="the log itself",
-        planned=True,
+        needs=_BY | _KEYS | {"earlier_records": "how many records of a release without a tree come before"},
+        writer=_COMMANDS,
     ),
     EventType.AUDIT_KEYS_CHANGED: Kind(
         meaning="Other keys are in force from now on.",
-        needs=_BY | _KEYS | {"signatures": "of the keys in force before, over the new ones"},
+        needs=_BY | _KEYS,
         private_may=_REASON_TYPED,
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_READ: Kind(
         meaning="Somebody read the trail.",
@@ -720,6 +712,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     EventType.AUDIT_RESTORED: Kind(
         meaning="The log goes on from a backup, in a new epoch.",
         needs=_BY
+        | _KEYS
         | {
             "epoch": "the new epoch",
             "checkpoint": "the last witnessed checkpoint, or null",
