@@ -127,7 +127,7 @@ _FOUND: Final[Fields] = {
     "limited": "true for a record of which only a part may be shown",
 }
 _PATIENT: Final[Fields] = {"nhs_number": "the patient's NHS number, or null for one who has none"}
-_PATIENT_MAY: Final[Fields] = {"local_identifier": "the patient's identifier here"}
+_PATIENT_MAY: Final[Fields] = {"patient_id": "the patient's identifier here"}
 _SHOWN_WHERE: Final[Fields] = {"function": "the page or function by which it was done"}
 _ACCESS: Final[Fields] = {"access_point": "the address or workstation it came from, or null where that is not known"}
 _SESSION: Final[Fields] = {"session": "a random name of the session, not what its bearer presents"}
@@ -320,7 +320,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     ),
     EventType.EXCHANGE_SHARED: Kind(
         meaning="The answer is that of another exchange's question, which was on its way.",
-        needs={"with_exchange": "that exchange", "message_id": "the id of its message"},
+        needs={"leader": "that exchange", "message_id": "the id of its message"},
         private_may=_FOUND,
         writer="the provider, with its cache",
         planned=True,
@@ -648,7 +648,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "servers": "each configured server, with its stratum, its offset, and why it is not counted or null",
             "reasons": "what is wrong, in phrases of our own",
         },
-        may=_WORKER | {"follows": "the server that the daemon follows by whose word the stratum is, or null"},
+        may={"follows": "the server that the daemon follows by whose word the stratum is, or null"},
         writer=_PROVIDER,
     ),
     # the trail itself
@@ -714,7 +714,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         needs=_BY
         | _KEYS
         | {
-            "epoch": "the new epoch",
             "checkpoint": "the last witnessed checkpoint, or null",
             "first_lost": "the first record that is lost, or null",
             "last_lost": "the last one, or null where that is not known",
