@@ -6,12 +6,28 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from minispine.audit.declaration import begin, in_force
 from minispine.audit.events import Body, Entry, Event, EventType, Guard
 from minispine.audit.log import AuditLog
+from minispine.audit.note import Signer
+from minispine.audit.vault import Vault
+from minispine.keys.ring import KeyRing, MasterKey
 from minispine.storage import Database
 
 START = 1_790_000_000_000_000
+
+
+ORIGIN = "minispine/SMSP-1"
+SIGNER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"))
+AUTHORITY_SIGNERS = (
+    Signer("caldicott-guardian", Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x02")),
+    Signer("chief-executive", Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x03")),
+)
+AUTHORITIES = tuple(signer.verifier for signer in AUTHORITY_SIGNERS)
+RING = KeyRing((MasterKey.of(bytes(32)),))
+VAULT = Vault(RING, bytes(32))
 
 
 class Clock:
@@ -34,14 +50,23 @@ LogMaker = Callable[..., AuditLog]
 
 @pytest.fixture
 def make_log(clock: Clock) -> Iterator[LogMaker]:
-    """Makes logs, each of a process of its own, and closes them in the end."""
+    """Makes logs, each of a process of its own, and closes them in the end; the first one begins the log."""
     numbers = itertools.count(1)
     with ExitStack() as closing:
 
         def make(database: Database, **options: Any) -> AuditLog:
-            options = {"system_id": "SMSP-1", "instance": f"instance-{next(numbers)}", "now": clock} | options
+            options = {
+                "system_id": "SMSP-1",
+                "instance": f"instance-{next(numbers)}",
+                "vault": VAULT,
+                "now": clock,
+                "begun": True,
+            } | options
+            begun = options.pop("begun")
             log = AuditLog(database, **options)
             closing.callback(log.close_now)
+            if begun and in_force(database) is None:
+                begin(log, origin=ORIGIN, signer=SIGNER, authorities=AUTHORITIES, actor={"account": "root", "uid": 0})
             return log
 
         yield make

@@ -38,7 +38,8 @@ def change_document(
     """Give a document its next version (`body` None removes it), record the change, and return the new version.
 
     The record is an `event` by `actor` with the document before and after; registrations and tables hold nothing of
-    patients. With `expected_version` the change is only made to that version (0: only if there is no such document).
+    patients, but a `reason` is free text, so it stands in the private part. With `expected_version` the change is only
+    made to that version (0: only if there is no such document).
     Raises `VersionConflict`, `AuditUnavailable` (no change was made, or, on SQLite, it was made and its record is owed
     until the log is back), `EntryInvalid`.
     """
@@ -116,11 +117,11 @@ def _put(
         "key": key,
         "version": version,
         "actor": actor,
-        "reason": reason,
         "before": _exact(before.body) if before else None,
         "after": _exact(body),
     }
-    return version, Entry(events=(Event(type=event, at=at, data=told),))
+    private = {} if reason is None else {"reason": reason}
+    return version, Entry(events=(Event(type=event, at=at, data=told, private=private),))
 
 
 def _exact(value: Any) -> Any:

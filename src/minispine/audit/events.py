@@ -42,6 +42,51 @@ class EventType(StrEnum):
     """The client had gone when its answer was ready."""
     EXCHANGE_OUTCOME_UNKNOWN = "exchange.outcome-unknown"
     """The process that was serving an exchange died; found and closed at the next start."""
+    EXCHANGE_ANSWERED_FROM_CACHE = "exchange.answered-from-cache"
+    """The question was answered by a record kept here, without asking Spine: whose, how old (SMSP-AUDIT-006)."""
+    EXCHANGE_SHARED = "exchange.shared"
+    """The answer came from another exchange's question in flight: that exchange's ids and Spine's."""
+    DIRECTORY_ASKED = "directory.asked"
+    """A look-up in the Spine directory (SDS) is about to leave: its search key (SMSP-AUDIT-008 b)."""
+    DIRECTORY_ANSWERED = "directory.answered"
+    """The directory answered, or did not: the outcome."""
+    SESSION_ASKED = "session.asked"
+    """A broker is about to be asked whether a token's session is alive: the token's hash, never the token."""
+    SESSION_ANSWERED = "session.answered"
+    """The broker answered, or did not (IG-3.9.2 d)."""
+    TOKEN_ASKED = "token.asked"  # noqa: S105
+    """A token endpoint is about to be asked for an access token for ourselves."""
+    TOKEN_ANSWERED = "token.answered"  # noqa: S105
+    """The token endpoint answered, or did not."""
+    FUNCTION_USED = "function.used"
+    """Somebody used a protected function, and was allowed to (IG-3.9.2 a)."""
+    FUNCTION_REFUSED = "function.refused"
+    """Somebody tried to use a protected function and was not allowed to."""
+    RECORD_DISPLAYED = "record.displayed"
+    """Patient data was shown on a screen: what, in the private part (IG-3.9.2 c)."""
+    RECORD_PRINTED = "record.printed"
+    RECORD_DOWNLOADED = "record.downloaded"
+    RECORD_CHANGED = "record.changed"
+    """Patient data held here was changed: before and after, in the private part."""
+    RECORD_ARCHIVED = "record.archived"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    """A log-in failed: how many in succession, and the access point where it is known (SMSP-AUDIT-009 d)."""
+    LOGIN_LOGGED_OUT = "login.logged-out"
+    LOGIN_SESSION_ENDED = "login.session-ended"
+    """A session ended without its user's doing: idle, expired, or taken away."""
+    USER_ADDED = "user.added"
+    USER_CHANGED = "user.changed"
+    USER_REMOVED = "user.removed"
+    USER_LOCKED = "user.locked"
+    USER_UNLOCKED = "user.unlocked"
+    USER_PASSWORD_CHANGED = "user.password-changed"  # noqa: S105
+    """A password was changed: whose (SMSP-AUDIT-009 e). Neither the password nor its hash."""
+    USER_SECOND_FACTOR_CHANGED = "user.second-factor-changed"
+    USER_ROLES_CHANGED = "user.roles-changed"
+    """What roles a user has was changed: before and after."""
+    USER_ROLE_SWITCHED = "user.role-switched"
+    """A user took up another of their own roles."""
     PEER_REFUSED = "peer.refused"
     """A connection without an identified client was refused: peer, reason, how many in that minute."""
     PROVIDER_STARTED = "provider.started"
@@ -53,17 +98,43 @@ class EventType(StrEnum):
     CONFIGURATION_READ = "configuration.read"
     """The configuration was read: by the supervisor at its start, with the file's digest; after a re-reading by each
     worker, with the digest, the keys that it took, and the changed ones that need a restart."""
+    CONFIGURATION_CHANGED = "configuration.changed"
+    """A setting has another value than when it was last recorded: each with before and after, also when the file was
+    changed while nothing ran (IG-3.9.11 a)."""
     CERTIFICATES_READ = "certificates.read"
     """A worker read certificates, authorities and revocation lists again, and all could be used: the keys of those that
     had changed."""
+    KEY_CHANGED = "key.changed"
+    """A key of the installation was replaced: which, the fingerprints before and after, never the key."""
     CLIENT_ADDED = "client.added"
     CLIENT_EDITED = "client.edited"
     CLIENT_DISABLED = "client.disabled"
     CLIENT_ENABLED = "client.enabled"
     TABLE_CHANGED = "table.changed"
     """A reference table got a new version: before and after."""
+    BUDGET_CHANGED = "budget.changed"
+    CACHE_CHANGED = "cache.changed"
+    """A rule of the cache was changed: before and after."""
+    CACHE_PURGED = "cache.purged"
+    CLOCK_STATE = "clock.state"
+    """The clock's state is another: source, stratum, offset, reasons (SMSP-AUDIT-010 a)."""
+    AUDIT_BEGUN = "audit.begun"
+    """The first record of a log: its origin, its public key, those of the two redaction authorities."""
+    AUDIT_KEYS_CHANGED = "audit.keys-changed"
+    """Other public keys are in force from now on; signed with the keys before them."""
     AUDIT_READ = "audit.read"
     """Somebody read the trail: who, and what was searched for."""
+    AUDIT_EXPORTED = "audit.exported"
+    """Somebody took a copy of a part of the trail: who, what, in which form."""
+    AUDIT_PAYLOAD_REMOVED = "audit.payload-removed"
+    """The payload of a record was destroyed on the order of both redaction authorities, whose signatures it holds."""
+    AUDIT_REMOVAL_REFUSED = "audit.removal-refused"
+    """Somebody asked for the destruction of a payload without what it takes."""
+    AUDIT_ARCHIVED = "audit.archived"
+    """Payloads were moved to a file: the records, the file's name and digest."""
+    AUDIT_BACKED_UP = "audit.backed-up"
+    AUDIT_RESTORED = "audit.restored"
+    """The log goes on from a backup: the last witnessed checkpoint, the lost records, who approved it. A new epoch."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +149,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     private: dict[str, Any] = {}
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """What is known of a message that was too long to be kept: its length in bytes and its SHA-256."""
+
+    length: int
+    digest: bytes
+
+
 class Body(msgspec.Struct, frozen=True):
-    """A message as it was on the wire; `name` says which: request, spine-request-1, spine-answer-1, reply."""
+    """A message as it was on the wire; `name` says which: request, spine-request-1, spine-answer-1, reply.
+
+    Of one that is read back with `cut`, `content` is only the beginning.
+    """
 
     name: str
     content: bytes
+    cut: Cut | None = None
 
 
 class Guard(msgspec.Struct, frozen=True):

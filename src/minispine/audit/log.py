@@ -4,15 +4,15 @@ Reading is in ``reading.py`` and checking in ``verification.py``.
 """
 
 import asyncio
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from minispine.audit.encoding import SALT_BYTES, Prepared, iso_time, prepare, read_leaf
+from minispine.audit.encoding import Prepared, iso_time, prepare, read_leaf
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, Receipt
 from minispine.audit.sealing import Hold, Sealer
+from minispine.audit.vault import Vault
 from minispine.audit.writer import Writer
 from minispine.storage import Database, StorageUnavailable
 
@@ -24,7 +24,7 @@ class AuditLog:
     """The append-only log of one installation, as one process writes it (Law 1).
 
     `system_id` is the installation (SMSP-AUDIT-009 h), `instance` a UUID of this process in text form, `now` gives UTC
-    microseconds since 1970, `random_bytes` so many random bytes. `timeout_s` bounds how long `append` may take, and
+    microseconds since 1970. `vault` encrypts the payloads. `timeout_s` bounds how long `append` may take, and
     `queue` how many entries may wait in it. Make it in the process that uses it: it does not survive a fork.
     """
 
@@ -34,14 +34,14 @@ class AuditLog:
         *,
         system_id: str,
         instance: str,
+        vault: Vault,
         now: Callable[[], int],
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         timeout_s: float = 5.0,
         queue: int = 4096,
     ) -> None:
         self.instance: Final = instance
         self.now: Final = now
-        self._random_bytes = random_bytes
+        self.vault: Final = vault
         self._timeout_s = timeout_s
         self._queue = queue
         self._sealers = [Sealer(database, system_id=system_id, instance=instance, now=now) for _ in range(2)]
@@ -92,6 +92,13 @@ class AuditLog:
             return outcome
         raise outcome
 
+    def declare_in(self, hold: Hold, entry: Entry, *, epoch: int) -> Receipt:
+        """Append the record that states the keys in force, or that begins an epoch, within a transaction of `holding`.
+
+        Raises `EntryInvalid`.
+        """
+        return hold.declare(self._prepare(entry), epoch=epoch)
+
     def close_orphans(self, living: Callable[[set[str]], set[str]]) -> int:
         """Close every exchange left open by a process that is dead, and say how many there were.
 
@@ -140,7 +147,7 @@ class AuditLog:
             return self._writer
 
     def _prepare(self, entry: Entry) -> Prepared:
-        return prepare(entry, instance=self.instance, salt=self._random_bytes(SALT_BYTES))
+        return prepare(entry, instance=self.instance, vault=self.vault)
 
     def _orphans(self, hold: Hold, living: Callable[[set[str]], set[str]]) -> list[Entry]:
         instances = {row[0] for row in hold.audit.rows("SELECT DISTINCT instance FROM audit_open")} - {self.instance}
@@ -160,7 +167,7 @@ class AuditLog:
             for event in opening["events"]
             if event["type"] in _MAY_HAVE_LEFT
         ]
-        unknown = {"opened_by": sequence, "instance": instance, "recorded": known}
+        unknown = {"reason": "process-died", "opened_by": sequence, "instance": instance, "recorded": known}
         return Entry(
             events=(Event(type=EventType.EXCHANGE_OUTCOME_UNKNOWN, at=self.now(), data=unknown),),
             exchange=opening["exchange"],

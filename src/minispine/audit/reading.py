@@ -5,15 +5,16 @@ a page in memory. Whether the log is intact is `verification.py`'s question, and
 caller's duty.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 
 from minispine.audit.encoding import encode_text, iso_time, read_leaf, unframe_bodies
 from minispine.audit.events import Body
+from minispine.audit.terms import bare
+from minispine.audit.vault import Part, Vault
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_head, audit_payload, audit_record
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 PAGE_RECORDS: Final = 500
 _SCAN_RECORDS: Final = 20_000
 """How many records a search looks at in one statement."""
-_UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})", re.IGNORECASE)
+_PRIVATE: Final = (audit_payload.c.private, audit_payload.c.salt, audit_payload.c.wrapped)
 
 
 def last_sequence(database: Database) -> int:
@@ -47,7 +48,7 @@ def events(
     exchange: str | None = None,
     identifier: str | None = None,
     nhs_number: str | None = None,
-    include_private: bool = False,
+    vault: Vault | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The events of the log in order, one dict for each.
 
@@ -58,7 +59,8 @@ def events(
     hold. Events written after the call has begun are not among them.
 
     Keys: sequence, index (of the event in its record), sealed_at, at, type, system, instance, exchange, client,
-    client_message_id, repeats, data, and private if asked for. Raises `StorageUnavailable`.
+    client_message_id, repeats, data, and, if there is a `vault` to open them with, private. Raises
+    `StorageUnavailable`, `PayloadUnreadable`.
     """
     if last is None:
         last = last_sequence(database)
@@ -68,63 +70,69 @@ def events(
     if identifier is not None:
         conditions.append(_with_identifier(database, identifier, last))
     if nhs_number is not None:
-        conditions.append(_with_nhs_number(database, nhs_number, last))
+        if vault is None:
+            raise ValueError("patients stand in the private parts, which take a vault to open")
+        conditions.append(_with_nhs_number(database, nhs_number, last, vault))
     if conditions:
         found = sorted(s for s in set.intersection(*conditions) if first <= s <= last)
         pages = (audit_record.c.sequence.in_(chunk) for chunk in _chunks(found, PAGE_RECORDS))
     else:
         pages = (audit_record.c.sequence.between(*span) for span in _spans(first, last, PAGE_RECORDS))
     for page in pages:
-        yield from _events_on(database, page, include_private)
+        yield from _events_on(database, page, vault)
 
 
-def bodies(database: Database, sequence: int) -> tuple[Body, ...]:
-    """The messages kept with one record. Raises `StorageUnavailable`."""
-    query = select(audit_payload.c.bodies).where(audit_payload.c.sequence == sequence)
+def bodies(database: Database, sequence: int, vault: Vault) -> tuple[Body, ...]:
+    """The messages kept with one record. Raises `StorageUnavailable`, `PayloadUnreadable`."""
+    query = select(audit_payload.c.salt, audit_payload.c.wrapped, audit_payload.c.bodies).where(
+        audit_payload.c.sequence == sequence
+    )
     with database.reading(Store.AUDIT) as session:
         rows = session.execute(query)
-    return unframe_bodies(bytes(rows[0].bodies)) if rows and rows[0].bodies is not None else ()
+    framed = opened(vault, Part.BODIES, rows[0].bodies, rows[0].salt, rows[0].wrapped) if rows else None
+    return unframe_bodies(framed) if framed is not None else ()
+
+
+def opened(vault: Vault, part: Part, content: bytes | None, salt: bytes, wrapped: bytes | None) -> bytes | None:
+    """One part of a payload's row in the clear; those of the first release are. Raises `PayloadUnreadable`."""
+    if content is None or wrapped is None:
+        return None if content is None else bytes(content)
+    return vault.open(part, bytes(content), salt=bytes(salt), wrapped=bytes(wrapped))
 
 
 def _with_identifier(database: Database, identifier: str, last: int) -> set[int]:
-    uuid = _UUID.fullmatch(identifier)
-    needles = {uuid[1].upper(), uuid[1].lower()} if uuid else {identifier}
-    wanted = _bare(identifier)
-
-    def holds(leaf: bytes) -> bool:
-        return any(_bare(text) == wanted for text in _texts(read_leaf(leaf)))
-
-    return _search(database, audit_record.c.leaf, needles, last, holds)
-
-
-def _with_nhs_number(database: Database, nhs_number: str, last: int) -> set[int]:
-    wanted = nhs_number.replace(" ", "")
-
-    def holds(private: bytes) -> bool:
-        return any(text == wanted for text in _texts(msgspec.json.decode(private)))
-
-    return _search(database, audit_payload.c.private, {wanted}, last, holds)
-
-
-def _search(
-    database: Database, column: ColumnElement[bytes], needles: set[str], last: int, holds: Callable[[bytes], bool]
-) -> set[int]:
-    """Every record in whose column a needle stands and of which `holds` is true, and those of the same exchanges.
-
-    The needles only spare us most of the records: they are looked for as bytes, wherever they stand.
-    """
+    wanted = bare(identifier)
+    needles = {wanted, wanted.lower()} if wanted != identifier or len(wanted) == 36 else {identifier}
     contains = func.instr if database.kind == "sqlite" else func.pg_catalog.position
-    contained = or_(*(contains(column, encode_text(needle)[1:-1]) > 0 for needle in sorted(needles)))
-    query = select(audit_record.c.sequence, audit_record.c.exchange, column.label("content")).where(contained)
-    if column.table is audit_payload:
-        query = query.join(audit_payload, audit_payload.c.sequence == audit_record.c.sequence)
+    contained = or_(*(contains(audit_record.c.leaf, encode_text(needle)[1:-1]) > 0 for needle in sorted(needles)))
+    query = select(audit_record.c.sequence, audit_record.c.exchange, audit_record.c.leaf).where(contained)
+    return _search(
+        database, query, last, lambda row: any(bare(text) == wanted for text in _texts(read_leaf(bytes(row.leaf))))
+    )
+
+
+def _with_nhs_number(database: Database, nhs_number: str, last: int, vault: Vault) -> set[int]:
+    wanted = nhs_number.replace(" ", "")
+    query = select(audit_record.c.sequence, audit_record.c.exchange, *_PRIVATE).join(
+        audit_payload, audit_payload.c.sequence == audit_record.c.sequence
+    )
+
+    def holds(row: Row[Any]) -> bool:
+        private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
+        return private is not None and any(text == wanted for text in _texts(msgspec.json.decode(private)))
+
+    return _search(database, query, last, holds)
+
+
+def _search(database: Database, query: Select[Any], last: int, holds: Callable[[Row[Any]], bool]) -> set[int]:
+    """Every record that the query gives and of which `holds` is true, and those of the same exchanges."""
     exchanges: set[str] = set()
     alone: set[int] = set()
     for span in _spans(1, last, _SCAN_RECORDS):
         with database.reading(Store.AUDIT) as session:
             found = session.execute(query.where(audit_record.c.sequence.between(*span)))
         for row in found:
-            if not holds(bytes(row.content)):
+            if not holds(row):
                 continue
             if row.exchange is None:
                 alone.add(row.sequence)
@@ -142,17 +150,20 @@ def _of_exchanges(database: Database, exchanges: set[str]) -> set[int]:
     return sequences
 
 
-def _events_on(database: Database, page: ColumnElement[bool], include_private: bool) -> Iterator[dict[str, Any]]:
+def _events_on(database: Database, page: ColumnElement[bool], vault: Vault | None) -> Iterator[dict[str, Any]]:
     query = select(audit_record.c.sequence, audit_record.c.leaf).where(page).order_by(audit_record.c.sequence)
-    if include_private:
-        query = query.add_columns(audit_payload.c.private).outerjoin(
+    if vault is not None:
+        query = query.add_columns(*_PRIVATE).outerjoin(
             audit_payload, audit_payload.c.sequence == audit_record.c.sequence
         )
     with database.reading(Store.AUDIT) as session:
         rows = session.execute(query)
     for row in rows:
         leaf = read_leaf(bytes(row.leaf))
-        privates = _privates(row.private, len(leaf["events"])) if include_private else None
+        privates = None
+        if vault is not None:
+            private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
+            privates = _privates(private, len(leaf["events"]))
         for index, event in enumerate(leaf["events"]):
             told = {
                 "sequence": leaf["sequence"],
@@ -176,13 +187,7 @@ def _events_on(database: Database, page: ColumnElement[bool], include_private: b
 def _privates(private: bytes | None, count: int) -> list[dict[str, Any]]:
     if private is None:
         return [{} for _ in range(count)]
-    return msgspec.json.decode(bytes(private), type=list[dict[str, Any]])
-
-
-def _bare(identifier: str) -> str:
-    """An identifier as it is compared: of a UUID, the digits alone, in upper case."""
-    uuid = _UUID.fullmatch(identifier)
-    return uuid[1].upper() if uuid else identifier
+    return msgspec.json.decode(private, type=list[dict[str, Any]])
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -1,31 +1,43 @@
 """One transaction of the log: lock the head, check the guards, give each entry its place, commit.
 
-Here is everything that is true of a record because of *when* it is written: its sequence, sealed time and hash, the
-exchange it repeats, whether its registration is still in force. Threads and waiting are in ``writer.py``.
+Here is everything that is true of a record because of *when* it is written: its sequence, sealed time and place in the
+tree, the exchange it repeats, whether its registration is still in force. Threads and waiting are in ``writer.py``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from minispine.audit.encoding import Prepared, chain, encode_text, leaf_of
+from minispine.audit.encoding import Prepared, encode_text, leaf_of
 from minispine.audit.events import GuardFailed, Receipt
+from minispine.audit.merkle import Frontier, leaf_hash
 from minispine.storage import ConnectionLost, Database, Session, StorageUnavailable, Store
 from minispine.storage.registry import version_counter, version_in_force
 
 Outcome = Receipt | GuardFailed
 
 _HEAD: Final = {
-    "sqlite": "SELECT sequence, sealed_at, hash FROM audit_head WHERE id = 1",
-    "postgresql": "SELECT sequence, sealed_at, hash FROM audit_head WHERE id = 1 FOR UPDATE",
+    "sqlite": "SELECT sequence, sealed_at, hash, frontier, epoch, declared FROM audit_head WHERE id = 1",
+    "postgresql": (
+        "SELECT sequence, sealed_at, hash, frontier, epoch, declared FROM audit_head WHERE id = 1 FOR UPDATE"
+    ),
 }
-_ADVANCE: Final = "UPDATE audit_head SET sequence = ?, sealed_at = ?, hash = ? WHERE id = 1"
+_ADVANCE: Final = "UPDATE audit_head SET sequence = ?, sealed_at = ?, hash = ?, frontier = ? WHERE id = 1"
+_DECLARE: Final = "UPDATE audit_head SET declared = ?, epoch = ? WHERE id = 1"
 _RECORD: Final = "INSERT INTO audit_record (sequence, exchange, hash, leaf) VALUES (?, ?, ?, ?)"
-_PAYLOAD: Final = "INSERT INTO audit_payload (sequence, salt, private, bodies) VALUES (?, ?, ?, ?)"
+_PAYLOAD: Final = "INSERT INTO audit_payload (sequence, salt, private, bodies, wrapped) VALUES (?, ?, ?, ?, ?)"
+_FOUND_BY: Final = "INSERT INTO audit_index_pending (first, last, entries) VALUES (?, ?, ?)"
 _OPEN: Final = "INSERT INTO audit_open (exchange, instance, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _CLOSE: Final = "DELETE FROM audit_open WHERE exchange = ?"
 _FIRST: Final = "SELECT exchange FROM audit_message WHERE key = ?"
 _NEW_FIRST: Final = "INSERT INTO audit_message (key, exchange) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+class NotBegun(StorageUnavailable):
+    """The log has no first record yet, which states its keys; nothing can be written before it."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit log has not been begun; run: minispine audit init")
 
 
 class CommitUnconfirmed(StorageUnavailable):
@@ -41,7 +53,8 @@ class Hold:
     """The log's head, held: nobody else can append until the transaction ends.
 
     `audit` and `registry` are sessions of that transaction; on PostgreSQL they are the same one, on SQLite the
-    registry's is of another file and in no transaction. `sequence` and `digest` are the last record's number and hash.
+    registry's is of another file and in no transaction. `sequence` and `digest` are the last record's number and hash,
+    `frontier` is the tree over all of them, `declared` the record that states the keys in force.
     """
 
     def __init__(self, sealer: "Sealer", audit: Session, registry: Session) -> None:
@@ -53,16 +66,35 @@ class Hold:
         self._sealer = sealer
         self.sequence: int = rows[0][0]
         self.digest = bytes(rows[0][2])
-        self._sealed_at: int = rows[0][1]
+        self.sealed_at: int = rows[0][1]
+        try:
+            self.frontier = Frontier.decode(self.sequence, bytes(rows[0][3]))
+        except ValueError:
+            raise StorageUnavailable("the head of the log is damaged; run: minispine audit verify") from None
+        self.epoch: int = rows[0][4]
+        self.declared: int = rows[0][5]
+
+    def declare(self, prepared: Prepared, *, epoch: int) -> Receipt:
+        """Append the record that states the keys in force from now on, or that begins an epoch."""
+        self.declared = self.sequence + 1
+        receipt = self.append([prepared])[0]
+        assert isinstance(receipt, Receipt), "a declaration relies on no registration"
+        self.epoch = epoch
+        self.audit.run(_DECLARE, (self.declared, epoch))
+        return receipt
 
     def append(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Give each entry its place and write it; the outcome of each, in the same order.
 
-        An entry whose guard fails is left out and takes no sequence number; the others are written.
+        An entry whose guard fails is left out and takes no sequence number; the others are written. Raises `NotBegun`.
         """
+        if not self.declared:
+            raise NotBegun
         sealer = self._sealer
-        sealed_at = max(sealer.now(), self._sealed_at)
-        sequence, previous = self.sequence, self.digest
+        sealed_at = max(sealer.now(), self.sealed_at)
+        sequence = self.sequence
+        hashes: list[bytes] = []
+        entries: list[bytes] = []
         in_force = sealer.registrations_in_force(self.registry, batch)
         firsts: dict[bytes, str] = {}
         records: list[tuple[Any, ...]] = []
@@ -88,10 +120,13 @@ class Hold:
             leaf = leaf_of(
                 prepared, repeats=repeats, sealed_at=sealed_at, sequence=sequence, system_id=sealer.system_id
             )
-            previous = chain(previous, leaf)
-            records.append((sequence, entry.exchange, previous, leaf))
-            if prepared.private is not None or prepared.bodies is not None:
-                payloads.append((sequence, prepared.salt, prepared.private, prepared.bodies))
+            digest = leaf_hash(leaf)
+            hashes.append(digest)
+            records.append((sequence, entry.exchange, digest, leaf))
+            number = sequence.to_bytes(8)
+            entries += [term + number for term in prepared.terms]
+            if (payload := prepared.payload) is not None:
+                payloads.append((sequence, payload.salt, payload.private, payload.bodies, payload.wrapped))
             if entry.opens and not entry.closes:
                 opened.append((entry.exchange, sealer.instance, sequence))
             elif entry.closes:
@@ -109,8 +144,10 @@ class Hold:
         ):
             if rows:
                 audit.run_many(statement, rows)
-        audit.run(_ADVANCE, (sequence, sealed_at, previous))
-        self.sequence, self._sealed_at, self.digest = sequence, sealed_at, previous
+        audit.run(_FOUND_BY, (self.sequence + 1, sequence, b"".join(entries)))
+        frontier = self.frontier.extend(hashes)
+        audit.run(_ADVANCE, (sequence, sealed_at, hashes[-1], frontier.encode()))
+        self.sequence, self.sealed_at, self.digest, self.frontier = sequence, sealed_at, hashes[-1], frontier
         return outcomes
 
     def _first(self, key: bytes) -> str | None:

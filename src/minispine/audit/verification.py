@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from minispine.audit.encoding import GENESIS, chain, commit_bodies, commit_private, read_leaf
+from minispine.audit.encoding import FIRST_VERSION, GENESIS, chain, commit, read_leaf, version_of
+from minispine.audit.merkle import Frontier, leaf_hash
+from minispine.audit.vault import Part
 from minispine.storage import Database, Session, Store
 
 Check = Literal["sequence", "leaf", "chain", "sealed-time", "exchange", "payload", "head"]
@@ -18,7 +20,9 @@ time does not go back; the column by which an exchange is found says what the le
 was committed to; the head is the last record."""
 
 _PAGE_RECORDS: Final = 1000
-_HEAD: Final = "SELECT sequence, sealed_at, hash, (SELECT MAX(sequence) FROM audit_record) FROM audit_head WHERE id = 1"
+_HEAD: Final = (
+    "SELECT sequence, sealed_at, hash, frontier, (SELECT MAX(sequence) FROM audit_record) FROM audit_head WHERE id = 1"
+)
 _RECORDS: Final = (
     "SELECT r.sequence, r.exchange, r.hash, r.leaf, p.salt, p.private, p.bodies"
     " FROM audit_record r LEFT JOIN audit_payload p ON p.sequence = r.sequence"
@@ -41,10 +45,10 @@ _RECORD_OF: Final = (
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The log holds together: how many records there are, and the hash of the last one."""
+    """The log holds together: how many records there are, and the root of the tree over them."""
 
     records: int
-    head: bytes
+    root: bytes
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ def verify(database: Database) -> Verified | Broken | Unrecorded:
         rows = session.rows(_HEAD)
     if not rows:
         return Broken(0, "head")
-    head_sequence, head_sealed_at, head_hash, highest = rows[0]
+    head_sequence, head_sealed_at, head_hash, frontier, highest = rows[0]
     state = _State()
     while state.sequence < head_sequence:
         with database.reading(Store.AUDIT) as session:
@@ -87,9 +91,9 @@ def verify(database: Database) -> Verified | Broken | Unrecorded:
                 return Broken(state.sequence + 1, check)
     if (highest or 0) > head_sequence:
         return Broken(head_sequence + 1, "head")
-    if (state.hash, state.sealed_at) != (bytes(head_hash), head_sealed_at):
+    if (state.hash, state.sealed_at, state.frontier.encode()) != (bytes(head_hash), head_sealed_at, bytes(frontier)):
         return Broken(head_sequence, "head")
-    return _stray_payload(database) or _unrecorded(database, changes) or Verified(state.sequence, state.hash)
+    return _stray_payload(database) or _unrecorded(database, changes) or Verified(state.sequence, state.frontier.root())
 
 
 class _State:
@@ -99,6 +103,7 @@ class _State:
         self.sequence = 0
         self.sealed_at = 0
         self.hash = GENESIS
+        self.frontier = Frontier.EMPTY
 
     def follow(
         self,
@@ -114,7 +119,8 @@ class _State:
         if sequence != self.sequence + 1:
             return "sequence"
         leaf = bytes(leaf)
-        digest = chain(self.hash, leaf)
+        hashed = leaf_hash(leaf)
+        digest = chain(self.hash, leaf) if version_of(leaf) == FIRST_VERSION else hashed
         if digest != bytes(stored_hash):
             return "chain"
         try:
@@ -128,11 +134,12 @@ class _State:
         if fields.get("exchange") != exchange:
             return "exchange"
         kept = bytes(salt or b"")
-        if fields.get("private") != (None if private is None else commit_private(kept, bytes(private))):
+        if fields.get("private") != (None if private is None else commit(kept, Part.PRIVATE, bytes(private))):
             return "payload"
-        if fields.get("bodies") != (None if bodies is None else commit_bodies(kept, bytes(bodies))):
+        if fields.get("bodies") != (None if bodies is None else commit(kept, Part.BODIES, bytes(bodies))):
             return "payload"
         self.sequence, self.sealed_at, self.hash = sequence, fields["sealed_at"], digest
+        self.frontier = self.frontier.extend([hashed])
         return None
 
 

@@ -129,7 +129,8 @@ class Writer:
             if waiting is None:
                 return [w for w in batch if not w.given_up], True
             batch.append(waiting)
-            size += len(waiting.prepared.bodies or b"") + len(waiting.prepared.private or b"")
+            if (payload := waiting.prepared.payload) is not None:
+                size += len(payload.bodies or b"") + len(payload.private or b"")
         return [w for w in batch if not w.given_up], False
 
     def _commit(self, batch: list[_Waiting]) -> None:

@@ -48,6 +48,8 @@ COMMANDS: Final[dict[str, str]] = {
     "table show": "minispine.cli.table:show",
     "table load": "minispine.cli.table:load",
     "table reset": "minispine.cli.table:reset",
+    "audit init": "minispine.cli.audit_init:init",
+    "audit authority": "minispine.cli.audit_init:authority",
     "audit events": "minispine.cli.audit:events",
     "audit verify": "minispine.cli.audit:verify",
 }

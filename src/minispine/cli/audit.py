@@ -5,35 +5,26 @@ up a provider that serves from the same database.
 """
 
 import sys
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from minispine.audit import reading, verification
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import Entry, Event, EventType
-from minispine.audit.log import AuditLog
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Mistaken
-from minispine.config import load
+from minispine.cli.trail import CONFIG, now_us, opened
 from minispine.domain.nhs_number import is_valid
-from minispine.keys.files import read_password
-from minispine.storage import Database
-
-_DEFAULT_CONFIG: Final = Path("minispine.toml")
-_UNNAMED: Final = "unnamed"
 
 
 def events(
     *,
-    config: Path = _DEFAULT_CONFIG,
+    config: Path = CONFIG,
     storage: str | None = None,
     storage_password_file: Path | None = None,
+    audit_keys: Path | None = None,
     private: bool = False,
     exchange: str | None = None,
     id_: str | None = None,
@@ -50,6 +41,7 @@ def events(
         config: The provider's configuration, which says where the trail is.
         storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
         storage_password_file: The file of the password that goes with --storage.
+        audit_keys: The folder of the log's keys that goes with --storage.
         private: Print what is recorded about patients too.
         exchange: Only the events of this exchange.
         id_: Only exchanges in which this id occurs: of a client's message, a Spine message, a tracking id, an audit
@@ -64,25 +56,22 @@ def events(
             raise Mistaken(f"{option} is empty; leave it out to have every event")
     nhs_number = _nhs_number(nhs_number_file) if nhs_number_file else None
     shown = 0
-    with _database(config, storage, storage_password_file) as (database, system_id):
-        log = AuditLog(database, system_id=system_id, instance=str(uuid.uuid4()), now=_now_us)
-        try:
+    with opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys) as trail:
+        with trail.log() as log:
             read_at = log.append_now(
                 _reading(
                     first=from_, last=to, private=private, exchange=exchange, identifier=id_, nhs_number=nhs_number
                 )
             )
-        finally:
-            log.close_now()
         last = read_at.sequence - 1
         for event in reading.events(
-            database,
+            trail.database,
             first=from_,
             last=last if to is None else min(to, last),
             exchange=exchange,
             identifier=id_,
             nhs_number=nhs_number,
-            include_private=private,
+            vault=trail.keys.vault() if private or nhs_number else None,
         ):
             sys.stdout.buffer.write(encode_line(event))
             shown += 1
@@ -93,7 +82,7 @@ def events(
 
 def verify(
     *,
-    config: Path = _DEFAULT_CONFIG,
+    config: Path = CONFIG,
     storage: str | None = None,
     storage_password_file: Path | None = None,
 ) -> int:
@@ -107,35 +96,21 @@ def verify(
         storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
         storage_password_file: The file of the password that goes with --storage.
     """
-    with _database(config, storage, storage_password_file) as (database, _):
-        result = verification.verify(database)
+    with opened(config, storage=storage, storage_password_file=storage_password_file) as trail:
+        result = verification.verify(trail.database)
     if isinstance(result, verification.Broken):
         print(f"record {result.sequence} is not as it was written: {result.check}")
         return Exit.FAILED
     if isinstance(result, verification.Unrecorded):
         print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
         return Exit.FAILED
-    print(f"{result.records} records are consistent; the last one's hash is {result.head.hex()}")
+    print(f"{result.records} records are consistent; the root of their tree is {result.root.hex()}")
     return Exit.DONE
 
 
 def encode_line(event: dict[str, object]) -> bytes:
     """One event as a line of JSON, its keys in the order that `reading.events` gives them."""
     return b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(key), encode_json(value)) for key, value in event.items())
-
-
-@contextmanager
-def _database(config: Path, storage: str | None, password_file: Path | None) -> Iterator[tuple[Database, str]]:
-    """Open the trail; gives it with the name of the installation that it belongs to."""
-    if storage is None:
-        settings = load(config)
-        url, password_file = settings.storage.url, settings.storage.password_file
-        system_id: str | None = settings.system_id
-    else:
-        url, system_id = storage, None
-    with Database.open(url, read_password(password_file) if password_file else None) as database:
-        database.check_schema()
-        yield database, system_id or reading.last_system(database) or _UNNAMED
 
 
 def _reading(
@@ -158,7 +133,7 @@ def _reading(
         "last": last,
         "private_shown": private,
     }
-    return Entry(events=(Event(type=EventType.AUDIT_READ, at=_now_us(), data=told, private=criteria),))
+    return Entry(events=(Event(type=EventType.AUDIT_READ, at=now_us(), data=told, private=criteria),))
 
 
 def _nhs_number(file: Path) -> str:
@@ -167,7 +142,3 @@ def _nhs_number(file: Path) -> str:
     if not is_valid(number):
         raise Mistaken(f"{'standard input' if str(file) == '-' else file}: this is not an NHS number")
     return number
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

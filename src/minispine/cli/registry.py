@@ -12,14 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
+from minispine.audit import keyfiles
 from minispine.audit.changes import change_document
 from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
+from minispine.audit.opening import open_database, open_log
 from minispine.cli.account import actor
 from minispine.config import load
-from minispine.keys.files import read_password
 from minispine.provider import in_force
-from minispine.storage import Database, Document, DocumentVersion, Registry, Snapshot, Store
+from minispine.storage import Database, Document, DocumentVersion, Registry, Snapshot
 
 CONFIG: Final = Path("minispine.toml")
 
@@ -86,14 +87,12 @@ class OpenRegistry:
 
 @contextmanager
 def opened(config: Path) -> Iterator[OpenRegistry]:
-    """Open the registry that a configuration names; an SQLite store that does not exist yet is made."""
+    """Open the registry that a configuration names."""
     settings = load(config)
-    password_file = settings.storage.password_file
-    with Database.open(settings.storage.url, read_password(password_file) if password_file else None) as database:
-        if database.folder is not None and not any((database.folder / f"{store}.db").exists() for store in Store):
-            database.migrate()
+    keys = keyfiles.load(settings.audit.keys)
+    with open_database(settings.storage) as database:
         database.check_schema()
-        log = AuditLog(database, system_id=settings.system_id, instance=str(uuid.uuid4()), now=_now_us)
+        log = open_log(database, keys, settings=settings, instance=str(uuid.uuid4()), now=_now_us)
         try:
             yield OpenRegistry(database, log)
         finally:

@@ -1,13 +1,24 @@
 """The tables, as both databases know them. How they come about on a disk is in ``migrations/``.
 
-Times are UTC microseconds since 1970. Rows of `audit_record` and `audit_payload` are never changed nor removed:
-triggers refuse it.
+Times are UTC microseconds since 1970. Rows of the audit records, checkpoints, removals and archives are
+never changed nor removed, and those of `audit_payload` only as said there: triggers refuse it.
 """
 
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 
 class Store(StrEnum):
@@ -29,18 +40,28 @@ audit_head = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("sealed_at", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    Column("frontier", LargeBinary, nullable=False, server_default=text("''")),
+    Column("epoch", BigInteger, nullable=False, server_default="1"),
+    Column("declared", BigInteger, nullable=False, server_default="0"),
 )
-"""One row: the last record. Whoever appends locks it first, so that there is one order of records."""
+"""One row: the last record. Whoever appends locks it first, so that there is one order of records.
+
+`frontier` is the tree over all records (see audit/merkle.py), `epoch` counts how often the log was restored, `declared`
+is the record that states the keys in force, 0 before the log is begun.
+"""
 
 audit_record = Table(
     "audit_record",
     AUDIT,
     Column("sequence", _Sequence, primary_key=True, autoincrement=False),
-    Column("exchange", Text, index=True),
+    Column("exchange", Text),
     Column("hash", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
 )
-"""The log. `leaf` is the record (see audit/encoding.py), `hash` chains it to the record before."""
+"""The log. `leaf` is the record (see audit/encoding.py), `hash` its hash in the tree.
+
+In records of the first release, whose leaf is of version 1, `hash` chains the record to the one before instead.
+"""
 
 audit_payload = Table(
     "audit_payload",
@@ -49,8 +70,93 @@ audit_payload = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("private", LargeBinary),
     Column("bodies", LargeBinary),
+    Column("wrapped", LargeBinary),
 )
-"""What may be known of a record only by those entitled: the private parts of its events, and its messages."""
+"""What may be known of a record only by those entitled: the private parts of its events, and its messages, encrypted.
+
+`wrapped` is the record's data key, encrypted by a master key (see audit/vault.py); null in the first release's rows,
+which are in the clear. It alone may change. A row may go when `audit_removal` or `audit_archive` names it.
+"""
+
+audit_tile = Table(
+    "audit_tile",
+    AUDIT,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Full tiles of the tree up to the last checkpoint: 256 hashes each. They follow from the records."""
+
+audit_checkpoint = Table(
+    "audit_checkpoint",
+    AUDIT,
+    Column("number", _Sequence, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, index=True),
+    Column("note", Text, nullable=False),
+)
+"""Every signed checkpoint, in the order in which they were made."""
+
+audit_removal = Table(
+    "audit_removal",
+    AUDIT,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=False),
+    Column("record", BigInteger, nullable=False),
+)
+"""Records whose payload was destroyed on the order of both authorities, each with the record that says so."""
+
+audit_archive = Table(
+    "audit_archive",
+    AUDIT,
+    Column("first", _Sequence, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("record", BigInteger, nullable=False),
+)
+"""Segments of payloads that were moved to a file: its name, its SHA-256, and the record that says so."""
+
+audit_index_pending = Table(
+    "audit_index_pending",
+    AUDIT,
+    Column("first", _Sequence, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("entries", LargeBinary, nullable=False),
+)
+"""Index entries of one commit, not yet in a segment: see audit/index/."""
+
+audit_index_segment = Table(
+    "audit_index_segment",
+    AUDIT,
+    Column("id", _Sequence, primary_key=True, autoincrement=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+)
+"""Segments of the index: which records each covers, and whether searches may use it (see audit/index/)."""
+
+audit_index_page = Table(
+    "audit_index_page",
+    AUDIT,
+    Column("segment", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_key", LargeBinary, primary_key=True),
+    Column("entries", LargeBinary, nullable=False),
+)
+"""Sorted entries of a segment. On SQLite the row has a number of its own beside its key, because a table without one
+would spill such long rows."""
+
+audit_index_bits = Table(
+    "audit_index_bits",
+    AUDIT,
+    Column("segment", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("bits", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Terms that many records of a block have: one bit for each record."""
 
 audit_open = Table(
     "audit_open",

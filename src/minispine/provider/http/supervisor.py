@@ -22,16 +22,16 @@ from typing import Any, Final
 import msgspec
 
 from minispine import __version__
+from minispine.audit import keyfiles
+from minispine.audit.actor import Actor
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
-from minispine.audit.log import AuditLog
+from minispine.audit.opening import open_database, open_log, signer_for
 from minispine.config import ConfigurationInvalid, Settings, differing, load_with_digest, taking
-from minispine.keys.files import read_password
 from minispine.observe.log import LogEvent, configure, log
 from minispine.observe.metrics import MULTIPROCESS_DIRECTORY, forget_process
 from minispine.provider.checking import problems
 from minispine.provider.http import handover
 from minispine.provider.http.handover import Handover
-from minispine.storage import Database
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _HOPELESS: Final = {78: 2, 69: 3}
@@ -72,7 +72,8 @@ class _Running:
 class Supervisor:
     """Keeps the workers of one provider running, all with the settings that were checked."""
 
-    def __init__(self, config_file: Path, settings: Settings, sha256: str) -> None:
+    def __init__(self, config_file: Path, settings: Settings, sha256: str, *, started_by: Actor) -> None:
+        self._started_by = started_by.as_data()
         self._in_force = Handover(settings=settings, file=config_file, sha256=sha256)
         self._workers: dict[int, _Running] = {}
         self._to_start: dict[int, float] = {}
@@ -85,13 +86,11 @@ class Supervisor:
         self._write_again_s = 0.0
         self._stopping = False
         self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))
-        password_file = settings.storage.password_file
-        password = read_password(password_file) if password_file else None
-        self._database = Database.open(settings.storage.url, password)
+        keys = keyfiles.load(settings.audit.keys)
+        self._database = open_database(settings.storage)
         self._database.migrate()
-        self._audit = AuditLog(
-            self._database, system_id=settings.system_id, instance=str(uuid.uuid4()).upper(), now=_now_us
-        )
+        signer_for(self._database, keys)
+        self._audit = open_log(self._database, keys, settings=settings, instance=str(uuid.uuid4()).upper(), now=_now_us)
         self._sockets = {
             "machines": _bind(settings.machines.host, settings.machines.port, settings.machines.backlog, "machines"),
             "management": _bind(settings.management.host, settings.management.port, 64, "management"),
@@ -110,7 +109,9 @@ class Supervisor:
             host, port = sock.getsockname()[:2]
             log(LogEvent.PROVIDER_LISTENING, listener=name, host=host, port=port)
         workers = self._in_force.settings.workers
-        self._record(EventType.PROVIDER_STARTED, version=__version__, workers=workers, pid=os.getpid())
+        self._record(
+            EventType.PROVIDER_STARTED, actor=self._started_by, version=__version__, workers=workers, pid=os.getpid()
+        )
         self._record(EventType.CONFIGURATION_READ, file=str(self._in_force.file), sha256=self._in_force.sha256)
         try:
             self._to_start = dict.fromkeys(range(1, workers + 1), time.monotonic())
@@ -271,10 +272,11 @@ class Supervisor:
             self._write_again_s = time.monotonic() + _WRITE_AGAIN_S
 
 
-def serve(config_file: Path, settings: Settings, sha256: str) -> int:
+def serve(config_file: Path, settings: Settings, sha256: str, *, started_by: Actor) -> int:
     """Serve with settings that were checked, until told to stop; gives the exit code.
 
-    `sha256` is the digest of the file as it was when the settings were read from it.
+    `sha256` is the digest of the file as it was when the settings were read from it, and `started_by` whoever has it
+    served, for the audit trail.
 
     Raises:
         CannotServe: an address is taken.
@@ -282,7 +284,7 @@ def serve(config_file: Path, settings: Settings, sha256: str) -> int:
         KeyFileRefused: the file of the database's password cannot be used.
     """
     configure(settings.log_level)
-    return Supervisor(config_file, settings, sha256).run()
+    return Supervisor(config_file, settings, sha256, started_by=started_by).run()
 
 
 def _bind(host: str, port: int, backlog: int, listener: str) -> socket.socket:
