@@ -51,7 +51,7 @@ COMMANDS: Final[dict[str, str]] = {
     "audit init": "minispine.cli.audit_init:init",
     "audit authority": "minispine.cli.audit_init:authority",
     "audit events": "minispine.cli.audit:events",
-    "audit verify": "minispine.cli.audit:verify",
+    "audit verify": "minispine.cli.audit_verify:verify",
 }
 
 

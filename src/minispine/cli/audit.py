@@ -1,4 +1,4 @@
-"""`minispine audit`: read the trail, and check that it is intact.
+"""`minispine audit`: read the trail.
 
 Looking at the trail is itself recorded in it, before anything is shown. Nothing here asks a question, and nothing holds
 up a provider that serves from the same database.
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from minispine.audit import reading, verification
+from minispine.audit import reading
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import Entry, Event, EventType
 from minispine.cli.account import actor
@@ -77,34 +77,6 @@ def events(
             shown += 1
     if not shown:
         print("minispine: no event meets that", file=sys.stderr)
-    return Exit.DONE
-
-
-def verify(
-    *,
-    config: Path = CONFIG,
-    storage: str | None = None,
-    storage_password_file: Path | None = None,
-) -> int:
-    """Check that every record of the audit trail is as it was written, and none is missing.
-
-    Exit code 1 when one is not; its sequence number and the check that it failed are printed, or the change of a client
-    or table of which there is no record.
-
-    Args:
-        config: The provider's configuration, which says where the trail is.
-        storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
-        storage_password_file: The file of the password that goes with --storage.
-    """
-    with opened(config, storage=storage, storage_password_file=storage_password_file) as trail:
-        result = verification.verify(trail.database)
-    if isinstance(result, verification.Broken):
-        print(f"record {result.sequence} is not as it was written: {result.check}")
-        return Exit.FAILED
-    if isinstance(result, verification.Unrecorded):
-        print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
-        return Exit.FAILED
-    print(f"{result.records} records are consistent; the root of their tree is {result.root.hex()}")
     return Exit.DONE
 
 
