@@ -112,7 +112,7 @@ _MESSAGE: Final[Fields] = {
 }
 _MESSAGE_MAY: Final[Fields] = {
     "hl7_id": "the id inside an HL7 version 3 message",
-    "attempt": "which try it is, where a retry keeps its id: 1, 2 ...",
+    "attempt": "which try it is, where a retry keeps its id, from 1",
     "audit_identity": "the audit identities it carries",
     "operation": "the operation of the mini service",
 }
@@ -179,9 +179,8 @@ _RANGE: Final[Fields] = {"first": "the first record", "last": "the last record"}
 _PROVIDER: Final = "the provider"
 _SUPERVISOR: Final = "the provider's supervisor"
 _COMMANDS: Final = "the commands"
-_ACCESS_ROOM: Final = "whatever people log in to: the console, the front-line application"
+_ACCESS_ROOM: Final = "the console and the front-line application"
 _FRONTLINE: Final = "the front-line application"
-_CONSOLE: Final = "the console"
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,7 +208,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "author": "user id, role profile and role of a smartcard's holder",
         },
         private_may={
-            "operation": "the operation, with its criteria:",
+            "operation": "the operation, again",
             "nhs_number": "the NHS number asked about",
             "birth_date": "the date of birth",
             "family": "the family name",
@@ -440,7 +439,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     ),
     EventType.LOGIN_SUCCEEDED: Kind(
         meaning="Somebody logged in.",
-        needs=_BY | _ACCESS | {"means": "by what: password, second factor, smartcard ..."},
+        needs=_BY | _ACCESS | {"means": "by what: password, second factor, smartcard"},
         may=_SESSION,
         writer=_ACCESS_ROOM,
         planned=True,
