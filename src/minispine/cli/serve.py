@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from minispine import config as configuration
+from minispine.cli.account import account
 from minispine.cli.errors import EnvironmentFailed, Mistaken
 from minispine.provider.checking import problems
 from minispine.provider.http.supervisor import CannotServe
@@ -26,7 +27,7 @@ def serve(*, config: Path = Path("minispine.toml")) -> int:
     """
     settings, digest = _usable(config)
     try:
-        return run(config.absolute(), settings, digest)
+        return run(config.absolute(), settings, digest, started_by=account())
     except CannotServe as refused:
         raise EnvironmentFailed(str(refused)) from None
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from minispine.audit.actor import Actor
 from minispine.config import example, load
 from minispine.provider.http import supervisor as module
 from minispine.provider.http.supervisor import Supervisor
@@ -41,7 +42,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
         machines=msgspec.structs.replace(settings.machines, port=0),
         management=msgspec.structs.replace(settings.management, port=0),
     )
-    made = Supervisor(file, settings, "00")
+    made = Supervisor(file, settings, "00", started_by=Actor(user_id="jo"))
     yield made
     for sock in made._sockets.values():
         sock.close()
