@@ -15,6 +15,7 @@ from minispine.audit.note import Signer
 from minispine.audit.vault import Vault
 from minispine.keys.ring import KeyRing, MasterKey
 from minispine.storage import Database
+from tests.audit.samples import ACTOR
 
 START = 1_790_000_000_000_000
 
@@ -66,7 +67,7 @@ def make_log(clock: Clock) -> Iterator[LogMaker]:
             log = AuditLog(database, **options)
             closing.callback(log.close_now)
             if begun and in_force(database) is None:
-                begin(log, origin=ORIGIN, signer=SIGNER, authorities=AUTHORITIES, actor={"account": "root", "uid": 0})
+                begin(log, origin=ORIGIN, signer=SIGNER, authorities=AUTHORITIES, actor=ACTOR.as_data())
             return log
 
         yield make
