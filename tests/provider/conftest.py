@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from minispine.audit.catalogue import check
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, GuardFailed, Receipt
 from minispine.config.settings import Exchange as Limits
 from minispine.domain.identity import AccessMethod, AuditId
@@ -63,7 +64,10 @@ replace = msgspec.structs.replace
 
 
 class RememberingLog:
-    """An audit log in memory. `away_at` and `stale_at`: at which append it is away, or finds a changed registration."""
+    """An audit log in memory, which holds events to the catalogue as the real one does.
+
+    `away_at` and `stale_at`: at which append it is away, or finds a changed registration.
+    """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -81,6 +85,8 @@ class RememberingLog:
             raise AuditUnavailable
         if number in self.stale_at and entry.guard is not None:
             raise GuardFailed(entry.guard.client)
+        for event in entry.events:
+            check(event)
         self.entries.append(entry)
         return Receipt(sequence=len(self.entries))
 
