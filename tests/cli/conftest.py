@@ -62,6 +62,8 @@ certificate = "{keys}/issued/smsp.pem"
 key = "{keys}/issued/smsp.key"
 client_ca = "{keys}/clients/ca.pem"
 crl = ["{keys}/clients/crl.pem"]
+[clock]
+servers = ["localhost:1", "localhost:2"]
 [spine.pds]
 url = "https://localhost:1/sync-service"
 to_asid = "928942012545"

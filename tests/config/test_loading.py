@@ -18,6 +18,9 @@ certificate = "keys/smsp.pem"
 key = "/etc/smsp.key"
 client_ca = "clients.pem"
 {machines}
+[clock]
+servers = ["time-1.example.org", "time-2.example.org:1123"]
+{clock}
 [spine.pds]
 url = "https://spine.example.org/sync-service"
 to_asid = "928942012545"
@@ -30,9 +33,9 @@ ca = "c"
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:
-    def write(*, top: str = "", machines: str = "", rest: str = "") -> Path:
+    def write(*, top: str = "", machines: str = "", clock: str = "", rest: str = "") -> Path:
         file = tmp_path / "minispine.toml"
-        file.write_text(MINIMAL.format(top=top, machines=machines, rest=rest))
+        file.write_text(MINIMAL.format(top=top, machines=machines, clock=clock, rest=rest))
         return file
 
     return write
@@ -48,6 +51,7 @@ def test_paths_are_absolute_from_the_folder_of_the_file(
     assert settings.machines.key == Path("/etc/smsp.key")
     assert settings.machines.crl == (tmp_path / "one.crl", Path("/two.crl"))
     assert settings.storage.url == f"sqlite:{tmp_path}/data"
+    assert settings.audit.keys == load(written(rest="[audit]")).audit.keys == tmp_path / "audit-keys"
 
 
 def test_the_digest_is_of_the_bytes_that_were_read(written: Callable[..., Path]) -> None:
@@ -136,6 +140,14 @@ BROKEN: list[tuple[str, Any]] = [
     ("spine.pds.max_connections", 0),
     ("spine.pds.breaker_failures", 0),
     ("spine.pds.breaker_open_s", 0),
+    ("clock.policy", "observe"),
+    ("clock.servers", ("time.example.org/x", "10.0.0.1")),
+    ("clock.servers", ("time.example.org",)),
+    ("clock.max_stratum", 4),
+    ("clock.max_offset_ms", 251),
+    ("clock.interval_s", 0),
+    ("clock.timeout_s", 0),
+    ("clock.interval_s", 14.9),
     ("exchange.clock_skew_s", -1),
     ("exchange.max_in_flight", 0),
     ("exchange.max_waiting", -1),
@@ -179,6 +191,7 @@ def test_every_rule_has_a_breach_above() -> None:
         ("management.host", "localhost"),
         ("management.port", 0),
         ("storage.url", "postgresql://user@localhost:5432/minispine"),
+        ("clock.servers", ("10.0.0.1", "10.0.0.1:1123", "[2001:db8::1]", "[2001:db8::1]:1123")),
     ],
 )
 def test_what_is_right_is_let_pass(written: Callable[..., Path], key: str, value: Any) -> None:
@@ -190,6 +203,22 @@ def test_several_workers_are_for_postgresql(written: Callable[..., Path]) -> Non
     settings: Settings = load(written(top="workers = 4"))
     assert [problem.key for problem in check(settings)] == ["workers"]
     assert check(changed(settings, "storage.url", "postgresql://localhost/minispine")) == []
+
+
+@pytest.mark.parametrize("server", ["", " ", ":123", "a:", "a:0", "a:65536", "a:x", "2001:db8::1", "u@a", "a/b", "a?b"])
+def test_what_is_no_time_server_is_refused(written: Callable[..., Path], server: str) -> None:
+    (problem,) = check(changed(load(written()), "clock.servers", (server, "10.0.0.1", "10.0.0.2")))
+    assert "HOST or HOST:PORT" in problem.reason
+
+
+def test_a_time_server_named_twice_is_not_two(written: Callable[..., Path]) -> None:
+    (problem,) = check(changed(load(written()), "clock.servers", ("time.example.org", "TIME.example.org:123")))
+    assert "each but once" in problem.reason
+
+
+def test_without_time_servers_a_clock_can_only_be_observed(written: Callable[..., Path]) -> None:
+    settings = changed(load(written(clock='policy = "observe"')), "clock.servers", ())
+    assert [(problem.key, problem.severity) for problem in check(settings)] == [("clock.policy", "warning")]
 
 
 def test_the_example_loads_without_a_problem(tmp_path: Path) -> None:

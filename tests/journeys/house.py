@@ -176,6 +176,7 @@ class House:
             },
             "management": {"port": 0},
             "storage": {"url": f"sqlite:{folder}/data"},
+            "clock": {"policy": "observe"},
             "spine.pds": {
                 "url": spine_url,
                 "to_asid": SPINE_ASID,

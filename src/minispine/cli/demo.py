@@ -66,6 +66,9 @@ url = "sqlite:data"
 [organisations]
 file = "practices.csv"
 
+[clock]
+policy = "observe"
+
 [spine.pds]
 url = {spine_url}
 to_asid = "{asid}"

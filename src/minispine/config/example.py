@@ -24,6 +24,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "machines.client_ca": "keys/clients-ca.pem",
     "machines.public_url": "https://smsp.example.nhs.uk",
     "storage.password_file": "keys/database.password",
+    "audit.origin": "minispine/RXX-SMSP-1",
     "spine.pds.url": "https://spine.example.nhs.uk/sync-service",
     "spine.pds.to_asid": "928942012545",
     "spine.pds.certificate": "keys/spine-client.pem",
@@ -32,8 +33,12 @@ EXAMPLES: Final[dict[str, Any]] = {
     "spine.pds.ca": "keys/spine-ca.pem",
     "spine.pds.proxy": "http://proxy.example.nhs.uk:3128",
     "organisations.file": "organisations.csv",
+    "clock.servers": ("time-1.example.nhs.uk", "time-2.example.nhs.uk", "time-3.example.nhs.uk"),
 }
-"""A value for each key that has no default of its own, or None for a default."""
+"""A value for each key that has no default of its own, None for a default, or one with which nothing would start."""
+
+_TO_BE_GIVEN: Final = frozenset({"clock.servers"})
+"""Keys that are read without a value but not served without one, unless something else is set."""
 
 _WIDTH: Final = 110
 
@@ -86,8 +91,8 @@ def _setting(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo, sec
     return Setting(
         section=section,
         name=field.name,
-        value=_toml(EXAMPLES[key] if default is None else default),
-        required=field.required,
+        value=_toml(EXAMPLES[key] if default is None or key in _TO_BE_GIVEN else default),
+        required=field.required or key in _TO_BE_GIVEN,
         meaning=_attribute_docstrings(struct.__name__).get(field.name, ""),
     )
 
@@ -101,7 +106,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     # A TOML basic string and a JSON string are written alike, and so are its numbers and truth values.
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 def _comment(text: str) -> list[str]:

@@ -21,11 +21,16 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from minispine.config.settings import Settings
+from minispine.config.time_servers import time_server
 
 Severity = Literal["error", "warning"]
 
 DAY_S: Final = 86_400.0
 """The longest time that any setting may name; longer ones are slips, and the largest no clock can count."""
+
+LEAST_TIME_SERVERS: Final = 2
+"""With fewer, one that is wrong could not be told from our own clock being wrong."""
+LEAST_POLITE_INTERVAL_S: Final = 15.0
 
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
@@ -139,6 +144,10 @@ def _read(document: dict[str, Any], struct: type[S], prefix: str, folder: Path, 
             if field.required:
                 problems.append(Problem(key=key, reason="is missing"))
                 values[field.name] = _stand_in(field.type, key)
+            elif isinstance(field.default, Path):
+                values[field.name] = folder / field.default
+            elif nested is not None and isinstance(field.default, msgspec.Struct):
+                values[field.name] = _read({}, nested, f"{key}.", folder, problems)
         elif nested is not None and isinstance(given, dict):
             values[field.name] = _read(given, nested, f"{key}.", folder, problems)
         else:
@@ -260,6 +269,13 @@ def _one_process_on_sqlite(value: int, settings: Settings) -> bool:
     return value <= 1 or not settings.storage.url.startswith("sqlite:")
 
 
+def _time_servers(values: tuple[str, ...], _: Settings) -> bool:
+    try:
+        return len({time_server(value) for value in values}) == len(values)
+    except ValueError:
+        return False
+
+
 def _apart(value: int, settings: Settings) -> bool:
     return value == 0 or value != settings.machines.port
 
@@ -300,6 +316,32 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("spine.pds.breaker_failures", _positive, "must be more than 0"),
     Rule("spine.pds.breaker_open_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule(
+        "clock.policy",
+        lambda v, _: v == "require",
+        "the provider is ready however wrong its clock is (SMSP-AUDIT-010)",
+        "warning",
+    ),
+    Rule(
+        "clock.servers",
+        _time_servers,
+        "must be HOST or HOST:PORT, such as time.example.nhs.uk or [2001:db8::1]:123, and each but once",
+    ),
+    Rule(
+        "clock.servers",
+        lambda v, s: len(v) >= LEAST_TIME_SERVERS or s.clock.policy != "require",
+        'must name two time servers or more; for a trial without any, set policy = "observe"',
+    ),
+    Rule("clock.max_stratum", lambda v, _: 1 <= v <= 3, "must be 1 to 3 (SMSP-AUDIT-010)"),
+    Rule("clock.max_offset_ms", lambda v, _: 1 <= v <= 250, "must be 1 to 250"),
+    Rule("clock.interval_s", lambda v, _: 1 <= v <= DAY_S, "must be 1 to a day, 86400"),
+    Rule("clock.timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule(
+        "clock.interval_s",
+        lambda v, _: not 1 <= v < LEAST_POLITE_INTERVAL_S,
+        "asks time servers more often than every 15 s, which only those who run them may (RFC 4330)",
+        "warning",
+    ),
     Rule("exchange.clock_skew_s", _time, "must be 0 to a day, 86400"),
     Rule("exchange.max_in_flight", _positive, "must be more than 0"),
     Rule("exchange.max_waiting", _not_negative, "must not be negative"),

@@ -52,6 +52,15 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     password_file: Path | None = None
 
 
+class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[audit]: the keys of the audit log, and where its checkpoints go. `minispine audit init` makes what is needed."""
+
+    keys: Path = Path("audit-keys")
+    """The folder of the log's secret keys; keep a copy of it where the database is not."""
+    origin: str | None = None
+    """The name of the log in its checkpoints, without blanks and pluses; "minispine/" and `system_id` when unset."""
+
+
 class SpinePds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[spine.pds]: the Personal Demographics Service over HL7v3 SOAP."""
 
@@ -96,6 +105,25 @@ class Organisations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """CSV with the columns ods_code, name, address_line_1 to address_line_5, postcode, telephone."""
 
 
+class Clock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[clock]: where the time comes from and how far it must be right (SMSP-AUDIT-010); see docs/time.md."""
+
+    policy: Literal["require", "observe"] = "require"
+    """With `require` the provider is not ready while its clock is not known to be right; `observe` only says so."""
+    source: Literal["ntp", "chrony", "timesyncd"] = "ntp"
+    """Who tells the stratum: the servers below (`ntp`), or the daemon that sets this machine's clock."""
+    servers: tuple[str, ...] = ()
+    """Two time servers or more, better three, as HOST or HOST:PORT: the clock is measured against them."""
+    max_stratum: int = 3
+    """The highest stratum that a source of time may have."""
+    max_offset_ms: int = 250
+    """How far this machine's clock may be out."""
+    interval_s: float = 64.0
+    """How often each worker measures."""
+    timeout_s: float = 1.0
+    """How long a server or the daemon may take; a server that is silent is asked three times."""
+
+
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[exchange]: limits and tolerances of one request."""
 
@@ -121,8 +149,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     machines: Machines
     management: Management = Management()
     storage: Storage = Storage()
+    audit: Audit = Audit()
     spine: Spine
     organisations: Organisations = Organisations()
+    clock: Clock = Clock()
     exchange: Exchange = Exchange()
     workers: int = 1
     drain_s: float = 20.0
