@@ -50,6 +50,13 @@ class LogEvent(Enum):
     AUDIT_UNAVAILABLE = ("MS0030", "error", "the audit log cannot be written: requests get a retryable fault", ())
     AUDIT_RESUMED = ("MS0031", "info", "the audit log can be written again", ())
     SPINE_BREAKER = ("MS0040", "warning", "the breaker of a national service changed", ("service", "state"))
+    CLOCK_NOT_RIGHT = (
+        "MS0050",
+        "warning",
+        "the clock is not known to be right",
+        ("state", "stratum", "offset_us", "why"),
+    )
+    CLOCK_RIGHT = ("MS0051", "info", "the clock is right", ("stratum", "offset_us"))
     DEFECT = ("MS0090", "error", "a defect of our own", ("reference", "exception", "where"))
     LIBRARY = ("MS0091", "warning", "a library reported a problem", ("logger", "severity", "exception"))
 

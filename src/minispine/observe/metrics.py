@@ -41,6 +41,15 @@ AUDIT_AVAILABLE: Final = Gauge(
 BREAKER_OPEN: Final = Gauge(
     "minispine_breaker_open", "Workers whose breaker is not closed", ("service",), multiprocess_mode="livesum"
 )
+CLOCK_GOOD: Final = Gauge("minispine_clock_good", "1 while the clock is known to be right", multiprocess_mode="livemin")
+CLOCK_STRATUM: Final = Gauge(
+    "minispine_clock_stratum", "The stratum of what the time is taken from", multiprocess_mode="livemax"
+)
+CLOCK_OFFSET_SECONDS: Final = Gauge(
+    "minispine_clock_offset_seconds",
+    "What would have to be added to the clock to make it right",
+    multiprocess_mode="livemostrecent",
+)
 CERTIFICATE_DAYS: Final = Gauge(
     "minispine_certificate_days_left", "Days until a certificate expires", ("use",), multiprocess_mode="livemin"
 )

@@ -24,17 +24,19 @@ from typing import Any, Final
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from minispine.audit import keyfiles
 from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
-from minispine.audit.log import AuditLog
+from minispine.audit.opening import open_database, open_log
 from minispine.audit.peers import PeerRefusals
 from minispine.config import Settings, differing
 from minispine.keys.certificates import RevocationLists, read_facts
-from minispine.keys.files import KeyFileRefused, read_password
+from minispine.keys.files import KeyFileRefused
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, configure, log, where
 from minispine.provider import in_force
 from minispine.provider.admission import Admission
+from minispine.provider.clock_watch import ClockWatch
 from minispine.provider.exchange import Exchanges
 from minispine.provider.http import handover, tls
 from minispine.provider.http.app import MachinesApp
@@ -44,10 +46,11 @@ from minispine.provider.http.management import ManagementApp
 from minispine.provider.http.protocol import MachineProtocol
 from minispine.provider.http.server import Server
 from minispine.provider.registry_view import RegistryView
+from minispine.spine.clock import clock_sources
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
 from minispine.spine.tms import TmsPds, endpoint
-from minispine.storage import AlreadyServed, Database, Registry, StorageError, StorageUnavailable
+from minispine.storage import AlreadyServed, Registry, StorageError, StorageUnavailable
 
 EXIT_CONFIGURATION: Final = 78
 """A worker that cannot start whatever is tried again; the supervisor does not replace it."""
@@ -90,12 +93,6 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def open_database(settings: Settings) -> Database:
-    """Open the database of the settings with the password of its file."""
-    password_file = settings.storage.password_file
-    return Database.open(settings.storage.url, read_password(password_file) if password_file else None)
-
-
 Watch = Callable[[], Coroutine[None, None, None]]
 
 
@@ -109,9 +106,10 @@ class Worker:
         self._number = number
         self._sockets = sockets
         self._instance = new_id()
-        self._database = open_database(settings)
+        self._keys = keyfiles.load(settings.audit.keys)
+        self._database = open_database(settings.storage)
         self._claim = self._database.claim_for_serving(self._instance)
-        self._audit = AuditLog(self._database, system_id=settings.system_id, instance=self._instance, now=now_us)
+        self._audit = open_log(self._database, self._keys, settings=settings, instance=self._instance, now=now_us)
         self._peers = PeerRefusals(self._audit, now=now_us)
         self._view = RegistryView(Registry(self._database))
         self._tls = tls.reloadable(tls.server_context(settings.machines))
@@ -127,6 +125,13 @@ class Worker:
             self._http,
             lambda: self._view.current.spine_codes,
             now=lambda: datetime.datetime.now(datetime.UTC),
+            monotonic=time.monotonic,
+        )
+        self._clock = ClockWatch(
+            settings.clock,
+            clock_sources(settings.clock, now=now_us, monotonic=time.monotonic),
+            record=self._record,
+            now=now_us,
             monotonic=time.monotonic,
         )
         self._file_times = _times(settings)
@@ -172,9 +177,10 @@ class Worker:
                 self._audit_reasons,
                 self._view.reasons,
                 self._certificate_reasons,
+                self._clock.reasons,
                 self._drain_reasons,
             ],
-            [self._organisation_warnings, self._spine_warnings],
+            [self._organisation_warnings, self._spine_warnings, self._clock.warnings],
         )
         servers = [
             Server(
@@ -229,7 +235,14 @@ class Worker:
 
     def _watchers(self) -> list[Watch]:
         """What goes on beside serving, for as long as the worker serves."""
-        return [self._view.watch, self._watch_files, self._watch_state, self._watch_debts, self._peers.watch]
+        return [
+            self._view.watch,
+            self._watch_files,
+            self._watch_state,
+            self._watch_debts,
+            self._peers.watch,
+            self._clock.watch,
+        ]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -318,6 +331,12 @@ class Worker:
 
     def _owe(self, event: EventType, **said: Any) -> None:
         self._owed.append(_lifecycle(event, worker=self._number, **said))
+
+    async def _record(self, entry: Entry) -> None:
+        """Have an entry written: now, or once the log is back."""
+        self._owed.append(entry)
+        with contextlib.suppress(AuditUnavailable):
+            await self._write_owed()
 
     async def _write_owed(self) -> None:
         while self._owed:
