@@ -58,7 +58,7 @@ NODES = {
     }.items()
 }
 # Index and size, or older and newer size, and the nodes of the proof: published with the leaves above in
-# github.com/google/certificate-transparency, cpp/merkletree/merkle_tree_test.cc.
+# github.com/transparency-dev/merkle, proof/verify_test.go, commit 02194e9. (There the leaves are counted from 1.)
 INCLUSION: dict[tuple[int, int], list[tuple[int, int]]] = {
     (0, 1): [],
     (0, 8): [(0, 1), (1, 1), (2, 1)],
@@ -136,6 +136,11 @@ def test_a_frontier_keeps_the_perfect_subtrees_and_is_decoded_to_itself(size: in
 def test_a_frontier_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError):
         Frontier.decode(size, frontier(LEAVES[:3]).encode())
+
+
+def test_a_frontier_has_no_negative_size() -> None:
+    with pytest.raises(ValueError):
+        Frontier(-1, (ROOTS[1],))
 
 
 @pytest.mark.parametrize("blob", [bytes(31), bytes(33), bytes(64), b""])
@@ -303,7 +308,7 @@ def test_two_trees_of_one_size_have_one_root_and_need_no_proof() -> None:
         check_consistency([ROOTS[8]], 8, ROOTS[8], 8, ROOTS[8])
 
 
-@pytest.mark.parametrize(("index", "size"), [(-1, 8), (8, 8), (0, 0), (0, -1)])
+@pytest.mark.parametrize(("index", "size"), [(-1, 8), (8, 8), (1, 1), (-1, 1), (0, 0), (0, -1)])
 def test_a_leaf_that_is_not_there(index: int, size: int) -> None:
     with pytest.raises(ValueError):
         inclusion_proof(NaiveHashes(LEAVES), index, size)
@@ -311,7 +316,7 @@ def test_a_leaf_that_is_not_there(index: int, size: int) -> None:
         check_inclusion([], index, size, ROOTS[1], ROOTS[1])
 
 
-@pytest.mark.parametrize(("old", "new"), [(5, 4), (-1, 4), (-2, -1)])
+@pytest.mark.parametrize(("old", "new"), [(5, 4), (2, 1), (-1, 4), (-2, -1)])
 def test_an_older_tree_that_is_larger(old: int, new: int) -> None:
     with pytest.raises(ValueError):
         consistency_proof(NaiveHashes(LEAVES), old, new)
@@ -331,3 +336,17 @@ def test_hashes_of_other_lengths_are_refused_though_they_join_to_the_same_bytes(
     left, right = both[: lengths[0]], both[lengths[0] :]
     with pytest.raises(ProofInvalid):
         check_inclusion([right], 0, 2, left, ROOTS[2])
+    with pytest.raises(ProofInvalid):
+        check_consistency([right], 1, left, 2, ROOTS[2])
+
+
+def test_a_refusal_says_what_is_wrong_with_a_proof_of_another_length() -> None:
+    leaf = leaf_hash(LEAVES[5])
+    inclusion, consistency = path(5, LEAVES), proof(6, LEAVES)
+    for length in ("long", "short"):
+        other = [*inclusion, ROOTS[1]] if length == "long" else inclusion[:-1]
+        with pytest.raises(ProofInvalid, match=length):
+            check_inclusion(other, 5, 8, leaf, ROOTS[8])
+        other = [*consistency, ROOTS[1]] if length == "long" else consistency[:-1]
+        with pytest.raises(ProofInvalid, match=length):
+            check_consistency(other, 6, ROOTS[6], 8, ROOTS[8])

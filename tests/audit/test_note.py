@@ -171,7 +171,7 @@ def test_a_signature_of_another_length_is_wrong(length: int) -> None:
         f"{TEXT}\t\n\n{PETER_LINE}",
         f"\x1f{TEXT}\n{PETER_LINE}",
         f"\ud800{TEXT}\n{PETER_LINE}",
-        f"\xff{TEXT}\n{PETER_LINE}".encode("latin-1", "replace"),
+        b"\xff" + f"{TEXT}\n{PETER_LINE}".encode(),
         f"{TEXT}\n" + PETER_LINE * (MAX_SIGNATURES + 1),
         "x" * MAX_NOTE_BYTES + f"\n\n{PETER_LINE}",
     ],

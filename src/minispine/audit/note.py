@@ -6,9 +6,9 @@ A note is its text, a blank line, and a line for each signature::
 
     — <key name> <base64 of key id (4 bytes) || signature>
 
-Two kinds of key are known: Ed25519 over the text (type 0x01), which logs sign with, and the time-stamped cosignature of
-a witness (type 0x04, C2SP tlog-cosignature), which is only verified here. What a log says in a note is in
-``checkpoint.py``. Where private keys come from is not known here.
+Two kinds of key are known: Ed25519 over the text (type 0x01), which logs sign with, and the time-stamped cosignature
+(type 0x04, C2SP tlog-cosignature), by which witnesses, and a log of its own checkpoints, say when they saw the text.
+What a log says in a note is in ``checkpoint.py``. Where private keys come from is not known here.
 """
 
 import base64
@@ -131,7 +131,7 @@ class Verifier(VerifierKey):
 
 @dataclass(frozen=True, slots=True)
 class CosignatureVerifier(VerifierKey):
-    """The public key of a witness, which signs that it saw the text at a time (cosignature/v1).
+    """The public key of a witness, or of a log, that signs that it saw the text at a time (cosignature/v1).
 
     The signed message does not hold the name: one key under two names is one witness.
     """
@@ -143,12 +143,16 @@ class CosignatureVerifier(VerifierKey):
         time_s = int.from_bytes(content[:_TIME_BYTES])
         if time_s > _LATEST_S:
             return False
-        return self._signed(b"cosignature/v1\ntime %d\n%b" % (time_s, text), content[_TIME_BYTES:])
+        return self._signed(_timed(text, time_s), content[_TIME_BYTES:])
 
 
 def cosigned_at_s(signature: Signature) -> int:
-    """When a witness says it saw the text, in seconds since 1970 UTC. Of a verified cosignature only."""
+    """When its key saw the text, in seconds since 1970 UTC. Of a verified cosignature only."""
     return int.from_bytes(signature.content[:_TIME_BYTES])
+
+
+def _timed(text: bytes, time_s: int) -> bytes:
+    return b"cosignature/v1\ntime %d\n%b" % (time_s, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,27 @@ class Signer:
     def sign(self, text: bytes) -> Signature:
         """This key's signature of a text."""
         return Signature(self.name, self.verifier.key_id, self.private_key.sign(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigner:
+    """A private key under a name that says when it saw a text. Raises `ValueError` for what is no key name."""
+
+    name: str
+    private_key: Ed25519PrivateKey = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_key_name(self.name)
+
+    @property
+    def verifier(self) -> CosignatureVerifier:
+        """The public half."""
+        return CosignatureVerifier(self.name, self.private_key.public_key().public_bytes_raw())
+
+    def cosign(self, text: bytes, at_s: int) -> Signature:
+        """This key's cosignature of a text, seen at a time in seconds since 1970 UTC."""
+        signature = self.private_key.sign(_timed(text, at_s))
+        return Signature(self.name, self.verifier.key_id, at_s.to_bytes(_TIME_BYTES) + signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +272,7 @@ def _parsed(note: str | bytes) -> tuple[str, list[Signature]]:
     if len(_encoded(note)) > MAX_NOTE_BYTES:
         raise NoteMalformed("the note is too long")
     text, blank, block = note.rpartition("\n\n")
-    if not blank or not block:
+    if not blank:
         raise NoteMalformed("a note has signatures after a blank line")
     lines = block[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
@@ -256,8 +281,8 @@ def _parsed(note: str | bytes) -> tuple[str, list[Signature]]:
 
 
 def _parsed_signature(line: str) -> Signature:
-    name, space, encoded = line.removeprefix(_SIGNATURE_MARK).partition(" ")
-    if not line.startswith(_SIGNATURE_MARK) or not space:
+    name, _, encoded = line.removeprefix(_SIGNATURE_MARK).partition(" ")
+    if not line.startswith(_SIGNATURE_MARK):
         raise NoteMalformed("a signature is a dash, a key name and base64")
     try:
         check_key_name(name)
