@@ -156,7 +156,7 @@ def decode_entries(bundle: bytes) -> list[bytes]:
     while at < len(bundle):
         start = at + _LENGTH_BYTES
         at = start + int.from_bytes(bundle[at:start])
-        if at > len(bundle) or start > len(bundle):
+        if at > len(bundle):
             raise ValueError("the bundle is cut short")
         entries.append(bundle[start:at])
     if len(entries) > TILE_WIDTH:
