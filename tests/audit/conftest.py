@@ -12,6 +12,7 @@ from minispine.audit.declaration import begin, in_force
 from minispine.audit.events import Body, Entry, Event, EventType, Guard
 from minispine.audit.log import AuditLog
 from minispine.audit.note import Signer
+from minispine.audit.reading import events
 from minispine.audit.vault import Vault
 from minispine.keys.ring import KeyRing, MasterKey
 from minispine.storage import Database
@@ -20,7 +21,10 @@ from tests.audit.samples import ACTOR
 START = 1_790_000_000_000_000
 
 
+FIRST = 2
+"""The number of the first record after the one that begins a log."""
 ORIGIN = "minispine/SMSP-1"
+IDENTITY = {"type": "2.16.840.1.113883.2.1.3.2.4.18.27", "uri": "urn:nhs-uk:identity:ods:RXX:jo"}
 SIGNER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"))
 AUTHORITY_SIGNERS = (
     Signer("caldicott-guardian", Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x02")),
@@ -84,13 +88,16 @@ def received(exchange: str, message_id: str | None = None, *, client: str = "war
     return Entry(
         events=(
             Event(
-                type=EventType.EXCHANGE_RECEIVED, at=START, data={"audit_identity": "urn:nhs-uk:identity:ods:RXX:jo"}
+                type=EventType.EXCHANGE_RECEIVED,
+                at=START,
+                data={"peer": "10.20.0.7", "path": "/smsp/pds", "lane": "attended", "audit_identity": [IDENTITY]},
+                private={"nhs_number": "9434765919", "family": "Markerby"},
             ),
             Event(
                 type=EventType.EXCHANGE_ASKED,
                 at=START,
-                data={"message_id": f"SPINE-{exchange}"},
-                private={"nhs_number": "9434765919"},
+                data={"interaction": "QUPA", "message_id": f"SPINE-{exchange}", "asid": "2000", "author": None},
+                private={"question": {"nhs_number": "9434765919"}},
             ),
         ),
         exchange=exchange,
@@ -105,7 +112,13 @@ def received(exchange: str, message_id: str | None = None, *, client: str = "war
 def replied(exchange: str, message_id: str | None = None, *, client: str = "ward", **options: Any) -> Entry:
     """The entry that closes it."""
     return Entry(
-        events=(Event(type=EventType.EXCHANGE_REPLIED, at=START, data={"code": "SMSP-0000"}),),
+        events=(
+            Event(
+                type=EventType.EXCHANGE_REPLIED,
+                at=START,
+                data={"source": "spine", "status": 200, "audit_identity": [IDENTITY], "code": "SMSP-0000"},
+            ),
+        ),
         exchange=exchange,
         client=client,
         client_message_id=message_id,
@@ -114,6 +127,12 @@ def replied(exchange: str, message_id: str | None = None, *, client: str = "ward
     )
 
 
-def note(text: str = "", guard: Guard | None = None) -> Entry:
-    """An entry about no exchange."""
-    return Entry(events=(Event(type=EventType.PROVIDER_STARTED, at=START, data={"note": text}),), guard=guard)
+def note(text: str = "", guard: Guard | None = None, at: int = START) -> Entry:
+    """An entry about no exchange, with a text as its reason."""
+    told = {"peer": "10.20.0.7", "reason": text, "minute": "2026-09-21T14:13:00.000000Z", "count": 1}
+    return Entry(events=(Event(type=EventType.PEER_REFUSED, at=at, data=told),), guard=guard)
+
+
+def reasons(database: Database) -> list[str]:
+    """The texts of all notes in the log, in order."""
+    return [each["data"]["reason"] for each in events(database) if each["type"] == EventType.PEER_REFUSED]

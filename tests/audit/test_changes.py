@@ -10,7 +10,7 @@ from minispine.audit.log import AuditLog
 from minispine.audit.reading import events
 from minispine.audit.verification import Verified, verify
 from minispine.storage import ConnectionLost, Database, Registry, Session, Store, VersionConflict
-from tests.audit.conftest import LogMaker, note
+from tests.audit.conftest import ACTOR, FIRST, VAULT, LogMaker, note
 
 BODY = {"name": "Ward system", "timeout_s": 25.0, "share": 0.5}
 
@@ -20,7 +20,7 @@ def change(database: Database, log: AuditLog, body: dict[str, Any] | None = None
         "kind": "client",
         "key": "ward",
         "event": EventType.CLIENT_EDITED,
-        "actor": {"account": "jo"},
+        "actor": ACTOR.as_data(),
         "reason": "asked for",
         "expected_version": None,
     }
@@ -36,18 +36,20 @@ def test_a_change_is_recorded_with_before_and_after_by_whom_and_when(database: D
     assert change(database, log, {"name": "New"}, expected_version=1) == 2
     assert change(database, log, None, expected_version=2) == 3
     exact = {"name": "Ward system", "timeout_s": 25, "share": "0.5"}
-    common = {"kind": "client", "key": "ward", "actor": {"account": "jo"}, "reason": "asked for"}
+    common = {"kind": "client", "key": "ward", "actor": ACTOR.as_data()}
     assert changes(database) == [
         common | {"version": 1, "before": None, "after": exact},
         common | {"version": 2, "before": exact, "after": {"name": "New"}},
         common | {"version": 3, "before": {"name": "New"}, "after": None},
     ]
-    assert {e["at"] for e in events(database)} == {"2026-09-21T14:13:20.000000Z"}
+    told = list(events(database, first=FIRST, vault=VAULT))
+    assert [e["private"] for e in told] == [{"reason": "asked for"}] * 3
+    assert {e["at"] for e in told} == {"2026-09-21T14:13:20.000000Z"}
     history = Registry(database).history("client", "ward")
     assert [(v.version, v.body, v.changed_by) for v in history] == [
-        (1, BODY, {"account": "jo"}),
-        (2, {"name": "New"}, {"account": "jo"}),
-        (3, None, {"account": "jo"}),
+        (1, BODY, ACTOR.as_data()),
+        (2, {"name": "New"}, ACTOR.as_data()),
+        (3, None, ACTOR.as_data()),
     ]
     with database.session(Store.REGISTRY) as session:
         assert session.rows("SELECT * FROM registry_outbox") == []
@@ -58,7 +60,7 @@ def test_a_change_to_another_version_is_refused_and_leaves_no_record(database: D
     with pytest.raises(VersionConflict):
         change(database, log, {}, expected_version=7)
     assert len(changes(database)) == 1
-    assert log.append_now(note()).sequence == 2
+    assert log.append_now(note()).sequence == FIRST + 1
 
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, method: str, number: int, *, after: bool) -> None:

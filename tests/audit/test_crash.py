@@ -9,7 +9,7 @@ from minispine.audit.log import AuditLog
 from minispine.audit.reading import events
 from minispine.audit.verification import Verified, verify
 from minispine.storage import Database, Store
-from tests.audit.conftest import START, LogMaker, received, replied
+from tests.audit.conftest import FIRST, START, VAULT, LogMaker, received, replied
 
 KILLS = 3
 
@@ -29,7 +29,7 @@ def append_until_killed(url: str, instance: str, told: Connection) -> None:
     async def lanes() -> None:
         with Database.open(url) as database:
             claim = database.claim_for_serving(instance)
-            log = AuditLog(database, system_id="SMSP-1", instance=instance, now=lambda: START)
+            log = AuditLog(database, system_id="SMSP-1", instance=instance, vault=VAULT, now=lambda: START)
             log.close_orphans(claim.living)
             await asyncio.gather(*(lane(log, number) for number in range(8)))
 
@@ -56,6 +56,8 @@ def run_and_kill(url: str, instance: str, after: int) -> list[tuple[int, str]]:
 
 
 def test_killed_while_appending(database_url: str, make_log: LogMaker) -> None:
+    with Database.open(database_url) as database:
+        make_log(database).close_now()
     told: list[tuple[int, str]] = []
     for kill in range(KILLS):
         told += run_and_kill(database_url, f"process-{kill}", 50 + 37 * kill)
@@ -71,7 +73,7 @@ def test_killed_while_appending(database_url: str, make_log: LogMaker) -> None:
         claim.release()
         last: dict[str, str] = {}
         unknown: list[str] = []
-        for event in events(database):
+        for event in events(database, first=FIRST):
             last[event["exchange"]] = event["type"]
             unknown += [event["exchange"]] if event["type"] == "exchange.outcome-unknown" else []
         assert set(last.values()) == {"exchange.replied", "exchange.outcome-unknown"}

@@ -1,6 +1,7 @@
 """When the store is away, slow or full: nobody waits for ever, nothing is lost, and service resumes by itself."""
 
 import asyncio
+import os
 import resource
 import threading
 import time
@@ -12,14 +13,14 @@ import psycopg
 import pytest
 
 from minispine.audit.encoding import Prepared, prepare
-from minispine.audit.events import AuditUnavailable, Body, Entry, Event, EventType, Receipt
+from minispine.audit.events import AuditUnavailable, Body, Entry, Receipt
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import events, last_sequence
+from minispine.audit.reading import last_sequence
 from minispine.audit.sealing import Sealer
 from minispine.audit.verification import Verified, verify
 from minispine.audit.writer import Writer
 from minispine.storage import Database, Store
-from tests.audit.conftest import START, LogMaker, note
+from tests.audit.conftest import FIRST, VAULT, LogMaker, note, reasons
 from tests.databases import Postgres
 
 PATIENCE_S = 10.0
@@ -59,7 +60,7 @@ def test_a_stopped_lock_holder_costs_a_bounded_wait_and_service_resumes(
     log = make_log(database)
 
     async def story() -> None:
-        assert (await log.append(note())).sequence == 1
+        assert (await log.append(note())).sequence == FIRST
         with stopped_holder(database_url):
             began = time.monotonic()
             results = await asyncio.gather(*(refused(log.append(note("lost"))) for _ in range(5)))
@@ -68,10 +69,10 @@ def test_a_stopped_lock_holder_costs_a_bounded_wait_and_service_resumes(
             assert not log.healthy
             assert log.reason
         await until(lambda: log.healthy)
-        assert (await log.append(note())).sequence == 2
+        assert (await log.append(note())).sequence == FIRST + 1
 
     asyncio.run(story())
-    assert "lost" not in {e["data"]["note"] for e in events(database)}
+    assert "lost" not in reasons(database)
 
 
 def test_waiting_ends_at_the_time_allowed_and_what_was_given_up_is_not_written(
@@ -81,7 +82,7 @@ def test_waiting_ends_at_the_time_allowed_and_what_was_given_up_is_not_written(
         log = make_log(database, timeout_s=0.1)
 
         async def story() -> None:
-            assert (await log.append(note("first"))).sequence == 1
+            assert (await log.append(note("first"))).sequence == FIRST
             with stopped_holder(database_url):
                 began = time.monotonic()
                 in_flight = asyncio.ensure_future(refused(log.append(note("in flight"))))
@@ -93,7 +94,7 @@ def test_waiting_ends_at_the_time_allowed_and_what_was_given_up_is_not_written(
             await log.append(note("last"))
 
         asyncio.run(story())
-        assert "waiting" not in {e["data"]["note"] for e in events(database)}
+        assert "waiting" not in reasons(database)
         assert isinstance(verify(database), Verified)
 
 
@@ -127,7 +128,7 @@ def test_a_cancelled_caller_leaves_its_entry_to_be_written(database: Database, m
         assert task.cancelled()
 
     asyncio.run(story())
-    assert [e["data"]["note"] for e in events(database)] == ["left behind", "next"]
+    assert reasons(database) == ["left behind", "next"]
 
 
 def test_a_loop_that_is_gone_does_not_stop_the_writer(database: Database, make_log: LogMaker) -> None:
@@ -138,7 +139,7 @@ def test_a_loop_that_is_gone_does_not_stop_the_writer(database: Database, make_l
         await asyncio.sleep(0)
 
     asyncio.run(leave())
-    assert asyncio.run(log.append(note("next"))) == Receipt(2)
+    assert asyncio.run(log.append(note("next"))) == Receipt(FIRST + 1)
 
 
 def test_a_folder_moved_away_and_back(sqlite_database: Database, make_log: LogMaker) -> None:
@@ -155,10 +156,10 @@ def test_a_folder_moved_away_and_back(sqlite_database: Database, make_log: LogMa
         assert not folder.exists()
         away.rename(folder)
         await until(lambda: log.healthy)
-        assert (await log.append(note("after"))).sequence == 2
+        assert (await log.append(note("after"))).sequence == FIRST + 1
 
     asyncio.run(story())
-    assert [e["data"]["note"] for e in events(sqlite_database)] == ["before", "after"]
+    assert reasons(sqlite_database) == ["before", "after"]
 
 
 def test_a_log_that_is_gone_is_not_begun_again(sqlite_database: Database, make_log: LogMaker) -> None:
@@ -174,7 +175,8 @@ def test_a_full_disk(sqlite_database: Database, make_log: LogMaker) -> None:
     assert sqlite_database.folder is not None
     largest = max(file.stat().st_size for file in sqlite_database.folder.iterdir())
     big = Entry(
-        events=(Event(type=EventType.EXCHANGE_RECEIVED, at=START),), bodies=(Body("request", b"x" * (largest + 2**17)),)
+        events=note().events,
+        bodies=tuple(Body(f"request-{n}", os.urandom(2**18)) for n in range(largest // 2**18 + 2)),
     )
 
     async def story() -> None:
@@ -187,7 +189,7 @@ def test_a_full_disk(sqlite_database: Database, make_log: LogMaker) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         await until(lambda: log.healthy)
-        assert (await log.append(big)).sequence == 2
+        assert (await log.append(big)).sequence == FIRST + 1
 
     asyncio.run(story())
     assert isinstance(verify(sqlite_database), Verified)
@@ -204,10 +206,10 @@ def test_a_server_stopped_and_started(own_postgres: Postgres, make_log: LogMaker
             assert await refused(log.append(note("lost")))
             await asyncio.to_thread(own_postgres.start)
             await until(lambda: log.healthy)
-            assert (await log.append(note("after"))).sequence == 2
+            assert (await log.append(note("after"))).sequence == FIRST + 1
 
         asyncio.run(story())
-        assert [e["data"]["note"] for e in events(database)] == ["before", "after"]
+        assert reasons(database) == ["before", "after"]
 
 
 def test_a_server_restarted_between_two_entries_is_not_noticed(own_postgres: Postgres, make_log: LogMaker) -> None:
@@ -219,10 +221,10 @@ def test_a_server_restarted_between_two_entries_is_not_noticed(own_postgres: Pos
             await log.append(note())
             await asyncio.to_thread(own_postgres.stop)
             await asyncio.to_thread(own_postgres.start)
-            assert (await log.append(note())).sequence == 2
+            assert (await log.append(note())).sequence == FIRST + 1
 
         asyncio.run(story())
-        assert log.append_now(note()).sequence == 3
+        assert log.append_now(note()).sequence == FIRST + 2
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["committed", "not committed"])
@@ -245,9 +247,9 @@ def test_a_connection_lost_during_the_commit_is_cleared_up(
     with Database.open(postgresql_url) as database:
         log = make_log(database)
         monkeypatch.setattr(Session, "commit", losing)
-        assert asyncio.run(log.append(note("once"))) == Receipt(1)
+        assert asyncio.run(log.append(note("once"))) == Receipt(FIRST)
         assert lost.is_set()
-        assert [e["data"]["note"] for e in events(database)] == ["once"]
+        assert reasons(database) == ["once"]
         assert isinstance(verify(database), Verified)
 
 
@@ -267,10 +269,10 @@ def test_a_defect_of_the_writer_is_an_unavailable_log_and_not_a_dead_thread(
             patch.setattr(sealer, "now", broken)
             assert await refused(log.append(note("lost")))
             assert log.reason == "the writer failed (ZeroDivisionError)"
-        assert (await log.append(note())).sequence == 2
+        assert (await log.append(note())).sequence == FIRST + 1
 
     asyncio.run(story())
-    assert last_sequence(database) == 2
+    assert last_sequence(database) == FIRST + 1
 
 
 def test_connections_ended_by_the_server_are_made_anew(postgresql_url: str, make_log: LogMaker) -> None:
@@ -282,7 +284,7 @@ def test_connections_ended_by_the_server_are_made_anew(postgresql_url: str, make
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        assert log.append_now(note()).sequence == 2
+        assert log.append_now(note()).sequence == FIRST + 1
 
 
 def test_healthy_before_anything_was_tried(log: AuditLog) -> None:
@@ -316,7 +318,7 @@ def test_only_entries_that_come_in_company_wait_for_others() -> None:
     writer = Writer(cast("Sealer", sealer), timeout_s=PATIENCE_S, queue=100, pause=pause)
 
     def entry() -> asyncio.Future[Receipt]:
-        return asyncio.ensure_future(writer.write(prepare(note(), instance="a", salt=b"")))
+        return asyncio.ensure_future(writer.write(prepare(note(), instance="a", vault=VAULT)))
 
     async def story() -> None:
         alone = entry()
