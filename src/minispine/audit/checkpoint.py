@@ -2,6 +2,10 @@
 
 A checkpoint is the log's name, its size, its root and any extension lines, each on a line. When checkpoints are made
 and where they go is not decided here.
+
+A checkpoint does not say when it was made, so that of a log to which nothing was added would always be the same. The
+log's key can therefore sign it twice: the text, as the format wants it, and the text with the time, as a cosignature
+(C2SP tlog-cosignature) under the same name. Whoever knows the first kind only ignores the second.
 """
 
 import base64
@@ -10,7 +14,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from minispine.audit.merkle import EMPTY_ROOT, HASH_BYTES
-from minispine.audit.note import NoteMalformed, NoteUnverified, Signer, Verifier, decode_base64, open_note, sign
+from minispine.audit.note import (
+    CosignatureVerifier,
+    Cosigner,
+    NoteMalformed,
+    NoteUnverified,
+    Signer,
+    Verifier,
+    cosigned_at_s,
+    decode_base64,
+    open_note,
+    sign,
+    write_note,
+)
 
 MAX_SIZE: Final = 2**63 - 1
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -74,15 +90,22 @@ class Checkpoint:
             raise CheckpointMalformed("the root is not base64") from None
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> str:
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer, *, at_s: int | None = None) -> str:
     """A checkpoint as a note signed by its log.
+
+    With `at_s`, in seconds since 1970 UTC, the log says too when it made it.
 
     Raises `OriginMismatch` when the signer's name is not the origin: here a log and its key have one name.
 
     `open_checkpoint(sign_checkpoint(c, s), s.verifier) == c`
+    `signed_at_s(sign_checkpoint(c, s, at_s=t), s.verifier) == t`
     """
     _check_origin(checkpoint, signer.name)
-    return sign(checkpoint.encode(), [signer])
+    text = checkpoint.encode()
+    if at_s is None:
+        return sign(text, [signer])
+    cosigner = Cosigner(signer.name, signer.private_key)
+    return write_note(text, [signer.sign(text.encode()), cosigner.cosign(text.encode(), at_s)])
 
 
 def open_checkpoint(note: str | bytes, verifier: Verifier) -> Checkpoint:
@@ -94,6 +117,17 @@ def open_checkpoint(note: str | bytes, verifier: Verifier) -> Checkpoint:
     checkpoint = Checkpoint.decode(open_note(note, [verifier]).text)
     _check_origin(checkpoint, verifier.name)
     return checkpoint
+
+
+def signed_at_s(note: str | bytes, verifier: Verifier) -> int | None:
+    """When the log says that it made a checkpoint, in seconds since 1970 UTC; None where it does not say.
+
+    Raises as `open_checkpoint` does, and `SignatureInvalid` when the log's cosignature is wrong.
+    """
+    open_checkpoint(note, verifier)
+    timed = CosignatureVerifier(verifier.name, verifier.public_key)
+    found = [each for each in open_note(note, [verifier, timed]).verified if each.key_id == timed.key_id]
+    return cosigned_at_s(found[0]) if found else None
 
 
 def _check_origin(checkpoint: Checkpoint, name: str) -> None:

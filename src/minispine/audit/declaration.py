@@ -26,7 +26,7 @@ from minispine.audit.encoding import read_leaf
 from minispine.audit.events import Entry, Event, EventType, Receipt
 from minispine.audit.log import AuditLog
 from minispine.audit.note import NoteMalformed, NoteUnverified, Signer, Verifier, check_key_name, open_note, sign
-from minispine.storage import Database, Store
+from minispine.storage import Database, Session, Store
 
 _TITLE: Final = "minispine audit keys"
 _AUTHORITIES: Final = (0, 2)
@@ -156,9 +156,14 @@ def in_force(database: Database) -> Declaration | None:
     What an attacker wrote says what the attacker wanted: whoever verifies takes the keys from elsewhere. Raises
     `StorageUnavailable`, `DeclarationInvalid`.
     """
-    query = "SELECT r.leaf FROM audit_record r JOIN audit_head h ON r.sequence = h.declared WHERE h.id = 1"
     with database.reading(Store.AUDIT) as session:
-        return _declared_by(session.rows(query))
+        return in_force_in(session)
+
+
+def in_force_in(session: Session) -> Declaration | None:
+    """The same as `in_force`, as a transaction sees it."""
+    query = "SELECT r.leaf FROM audit_record r JOIN audit_head h ON r.sequence = h.declared WHERE h.id = 1"
+    return _declared_by(session.rows(query))
 
 
 def note_of(event: Mapping[str, Any]) -> str | None:
