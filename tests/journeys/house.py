@@ -19,7 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from minispine.audit import reading
+from minispine.audit import declaration, keyfiles, reading
+from minispine.audit.actor import Actor
+from minispine.audit.note import Signer
+from minispine.audit.opening import open_database, open_log, origin_of
+from minispine.config import load
 from minispine.storage import Database
 from tests.journeys.messages import Answer, Message
 
@@ -214,9 +218,24 @@ class House:
         until(lambda: self.ready()[0] == 200, what="ready")
         return self
 
+    def begin(self) -> None:
+        """Make the audit log, as `minispine audit init` does, unless it is there."""
+        self.write()
+        settings = load(self.config)
+        if settings.audit.keys.exists():
+            return
+        keys, _ = keyfiles.make(settings.audit.keys)
+        with open_database(settings.storage) as database:
+            database.migrate()
+            log = open_log(database, keys, settings=settings, instance="journey", now=lambda: time.time_ns() // 1000)
+            origin = origin_of(settings)
+            actor = Actor(user_id="journey").as_data()
+            declaration.begin(log, origin=origin, signer=Signer(origin, keys.log_key), authorities=(), actor=actor)
+            log.close_now()
+
     def launch(self) -> Process:
         """Start the provider and wait until it listens."""
-        self.write()
+        self.begin()
         log = self.folder / "provider.log"
         log.unlink(missing_ok=True)
         self.process = Process(["serve", "--config", str(self.config)], log)
@@ -256,12 +275,14 @@ class House:
 
     def register(self, name: str = "ward", *options: str, certificate: str | None = None) -> None:
         """Register a client that may act for RXX by methods 1 and 2 and vouches for its users."""
+        self.begin()
         file = str(self.keys / "issued" / f"{certificate or name}.pem")
         basics = ["--certificate", file, "--organisation", "RXX", "--method", "1", "--method", "2"]
         self.must_run("client", "add", name, *basics, "--user-codes", "asserted", *options)
 
     def load_organisations(self, asids: dict[str, str] | None = None) -> None:
         """Give organisations their ASIDs."""
+        self.begin()
         table = self.folder / "organisations.json"
         table.write_text(json.dumps(asids or ASIDS))
         self.must_run("table", "load", "organisations", str(table), "--reason", "journey")
@@ -292,7 +313,8 @@ class House:
     def trail(self, first: int = 1, **search: Any) -> list[dict[str, Any]]:
         """The events of the audit log, private parts included."""
         with Database.open(self.settings["storage"]["url"]) as database:
-            return list(reading.events(database, first=first, include_private=True, **search))
+            vault = keyfiles.load(load(self.config).audit.keys).vault()
+            return list(reading.events(database, first=first, vault=vault, **search))
 
     def last(self) -> int:
         """The number of the log's last record."""

@@ -11,6 +11,7 @@ import datetime
 import fcntl
 import json
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -34,6 +35,7 @@ from minispine.client import ClientError, Connection, ItkClient, Sender, parse_i
 from minispine.domain.operations import Operation
 from minispine.domain.request import PdsRequest
 from minispine.keys import pki
+from minispine.keys.files import write_secret
 from minispine.wire import itk, pds, soap
 
 ORGANISATION: Final = "RXX"
@@ -41,6 +43,7 @@ ASID: Final = "200000000999"
 SPINE_ASID: Final = "928942012545"
 IDENTITY: Final = f"urn:nhs-uk:identity:ods:{ORGANISATION}:jsmith"
 CLIENT: Final = "demo-client"
+AUTHORITIES: Final = ("caldicott-guardian", "chief-executive")
 
 LEAST_PEOPLE: Final = 50
 
@@ -227,6 +230,7 @@ class _Stage:
         """Write a configuration, start the provider, and wait until it is ready."""
         text = _CONFIGURATION.format(spine_url=json.dumps(self._addresses["spine"]), asid=SPINE_ASID)
         self.configuration.write_text(text, encoding="utf-8")
+        self._begin_trail()
         with self.console.status("Starting the provider"):
             self._start("provider", ["serve", "--config", str(self.configuration)])
             for listener in ("machines", "management"):
@@ -237,6 +241,23 @@ class _Stage:
         self.console.print(
             f"Provider:         {self._addresses['machines']}  (management: {self._addresses['management']})"
         )
+
+    def _begin_trail(self) -> None:
+        """Begin the audit trail, with two authorities whose keys lie about as no real one's would."""
+        folder = self.folder / "authorities"
+        passphrase = folder / "passphrase"
+        with self.console.status("Beginning the audit trail"):
+            if not passphrase.exists():
+                folder.mkdir(exist_ok=True)
+                write_secret(passphrase, f"{secrets.token_hex(16)}\n".encode())
+            named: list[str] = []
+            for name in AUTHORITIES:
+                key = folder / f"{name}.key"
+                if not key.exists():
+                    self._run("audit", "authority", name, "--key", str(key), "--passphrase-file", str(passphrase))
+                named += ["--authority", f"{key}.pub"]
+            self._run("audit", "init", *named, "--config", str(self.configuration))
+        self.console.print(f"Audit trail:      {self.folder / 'data'}  (keys: {self.folder / 'audit-keys'})")
 
     def register(self) -> None:
         """Register the client and the organisation's ASID, with the same commands that an operator uses."""
