@@ -4,16 +4,15 @@ All of it is short transactions on a segment that no search sees, until one last
 what it was made of. So it can end anywhere: what is left then is removed by whoever has the turn next.
 """
 
+import struct
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from operator import itemgetter
 from typing import Final
 
 from minispine.audit.index.layout import (
-    ENTRY_BYTES,
+    BEYOND,
     KEY_BYTES,
     Segment,
     Shape,
@@ -25,12 +24,15 @@ from minispine.audit.index.layout import (
 from minispine.audit.index.turn import writing
 from minispine.storage import Session
 
-_KEY: Final = itemgetter(slice(0, KEY_BYTES))
+_SEQUENCE: Final = struct.Struct(f">{KEY_BYTES}xQ")
 _PARTS: Final = 16  # a block is sorted in so many parts, each in less than the time for which a thread may run
 _ROWS_AT_ONCE: Final = 512
-_BEYOND: Final = b"\xff" * (ENTRY_BYTES + 1)
 
-_NEXT_ID: Final = "SELECT COALESCE(MAX(id), 0) + 1 FROM audit_index_segment"
+_NEXT_ID: Final = (
+    "SELECT MAX(id) + 1 FROM (SELECT COALESCE(MAX(id), 0) AS id FROM audit_index_segment"
+    " UNION ALL SELECT COALESCE(MAX(segment), 0) FROM audit_index_page"
+    " UNION ALL SELECT COALESCE(MAX(segment), 0) FROM audit_index_bits) AS taken"
+)
 _OPEN: Final = "INSERT INTO audit_index_segment (id, level, number, state) VALUES (?, ?, ?, 'building')"
 _STATE: Final = "SELECT state FROM audit_index_segment WHERE id = ?"
 _SET_STATE: Final = "UPDATE audit_index_segment SET state = ? WHERE id = ?"
@@ -41,6 +43,7 @@ _TAKE_BITS: Final = (
     " WHERE segment = ? AND key >= ? AND key < ?"
 )
 _COUNT_PAGES: Final = "SELECT COUNT(*) FROM audit_index_page WHERE segment = ?"
+_BURY: Final = "INSERT INTO audit_index_segment (id, level, number, state) VALUES (?, 0, 0, 'dead')"
 _LEFT_OVER: Final = "SELECT id FROM audit_index_segment WHERE state IN ('building', 'built')"
 _DEAD: Final = "SELECT id FROM audit_index_segment WHERE state = 'dead' ORDER BY id"
 _OUTDATED: Final = "SELECT first FROM audit_index_pending WHERE last < ? ORDER BY first LIMIT ?"
@@ -67,19 +70,24 @@ class Builder:
         return segment
 
     def fill(self, segment: Segment, rows: Iterable[bytes]) -> None:
-        """Write a segment of level 0 from rows of entries in any order; those of other blocks are left out.
+        """Write a segment of level 0 from rows of entries in any order.
 
         Takes some 8 MB while it runs. Raises `Overtaken`.
         """
-        frequent, rest = _sorted_out(rows, segment.number, self.shape)
-        pending: list[bytes] = []
-        for part in rest:
-            pending += part
-            if len(pending) >= self.shape.slice:
-                self._write_pages(segment, pending)
-                pending = []
-        self._write_pages(segment, pending)
-        dense = [(segment.id, key, segment.number, bytes(bits)) for key, bits in sorted(frequent.items())]
+        dense: list[tuple[int, bytes, int, bytes]] = []
+        waiting: list[bytes] = []
+        for part in _sorted(rows):
+            done = 0
+            for start, end in _frequent(part, self.shape):
+                bits = _bits(part[start:end], segment.number, self.shape)
+                dense.append((segment.id, part[start][:KEY_BYTES], segment.number, bits))
+                waiting += part[done:start]
+                done = end
+            waiting += part[done:]
+            if len(waiting) >= self.shape.slice:
+                self._write_pages(segment, waiting)
+                waiting = []
+        self._write_pages(segment, waiting)
         for at in range(0, len(dense), _ROWS_AT_ONCE):
             with self.step(segment):
                 self.session.run_many(_BITS, dense[at : at + _ROWS_AT_ONCE])
@@ -140,6 +148,21 @@ class Builder:
                 self.session.run_many(_SET_STATE, [("dead", segment) for (segment,) in left])
             self._between()
 
+    def bury_strays(self) -> None:
+        """Have the rows removed of segments of which nothing is known: somebody removed what was."""
+        known = {segment for (segment,) in self.session.rows("SELECT id FROM audit_index_segment")}
+        found: set[int] = set()
+        for table in ("audit_index_page", "audit_index_bits"):
+            statement = f"SELECT MIN(segment) FROM {table} WHERE segment > ?"  # noqa: S608
+            segment: int | None = -(2**63)
+            while segment is not None:
+                found.add(segment)
+                segment = self.session.rows(statement, (segment,))[0][0]
+        if strays := found - known - {-(2**63)}:
+            with writing(self.session):
+                self.session.run_many(_BURY, [(segment,) for segment in strays])
+            self._between()
+
     def sweep(self, blocks: int) -> None:
         """Remove dead segments, and pending rows of the first so many blocks, which segments cover."""
         for (segment,) in self.session.rows(_DEAD):
@@ -161,7 +184,7 @@ class Builder:
             rows = self.session.rows(after, (segment,))
             more = bool(rows)
             with writing(self.session):
-                self.session.run(delete, (segment, rows[0][0] if rows else _BEYOND))
+                self.session.run(delete, (segment, rows[0][0] if rows else BEYOND))
             self._between()
 
     def _write_pages(self, segment: Segment, entries: list[bytes]) -> None:
@@ -178,29 +201,42 @@ class Builder:
 def slices(count: int) -> Iterator[tuple[bytes, bytes]]:
     """So many ranges, [from, to), that share out all entries about evenly, as keys are random."""
     count = min(count, 0x10000)
-    bounds = [b"", *((0x10000 * n // count).to_bytes(2) for n in range(1, count)), _BEYOND]
+    bounds = [b"", *((0x10000 * n // count).to_bytes(2) for n in range(1, count)), BEYOND]
     return pairwise(bounds)
 
 
-def _sorted_out(rows: Iterable[bytes], block: int, shape: Shape) -> tuple[dict[bytes, bytearray], list[list[bytes]]]:
-    """The bits of each key that many of a block's entries have, and the other entries in order, part by part."""
-    entries: list[bytes] = []
-    counts: Counter[bytes] = Counter()
-    for row in rows:
-        several = split(row)
-        entries += several
-        counts.update(map(_KEY, several))
-    frequent = {key: bytearray(shape.block // 8) for key, count in counts.items() if count >= shape.dense}
+def _sorted(rows: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """All entries of rows in order, part by part."""
     parts: list[list[bytes]] = [[] for _ in range(_PARTS)]
-    first, last = shape.first(block), shape.last(block)
+    for row in rows:
+        for each in split(row):
+            parts[each[0] * _PARTS >> 8].append(each)
+    for part in parts:
+        part.sort()
+        yield part
+
+
+def _frequent(entries: list[bytes], shape: Shape) -> Iterator[tuple[int, int]]:
+    """From where to where in sorted entries those of a key lie that has enough of them to be kept as bits.
+
+    So many entries of one key include two that are half as many apart, at multiples of that.
+    """
+    half = shape.dense // 2
+    end = 0
+    for at in range(0, len(entries) - half, half):
+        key = entries[at][:KEY_BYTES]
+        if at >= end and entries[at + half].startswith(key):
+            start, end = bisect_left(entries, key), bisect_left(entries, key + BEYOND)
+            if end - start >= shape.dense:
+                yield start, end
+
+
+def _bits(entries: list[bytes], block: int, shape: Shape) -> bytes:
+    """The bits of one key's entries; those of another block, which would be false, are left out."""
     start = block * shape.block
-    for each in entries:
-        sequence = int.from_bytes(each[KEY_BYTES:])
-        if first <= sequence <= last:
-            bits = frequent.get(each[:KEY_BYTES])
-            if bits is None:
-                parts[each[0] * _PARTS >> 8].append(each)
-            else:
-                at = sequence - start
-                bits[at >> 3] |= 1 << (at & 7)
-    return frequent, [sorted(set(part)) for part in parts]
+    flags = bytearray(b"0") * shape.block
+    for (sequence,) in _SEQUENCE.iter_unpack(b"".join(entries)):
+        if start <= sequence < start + shape.block:
+            flags[sequence - start] = ord("1")
+    flags.reverse()
+    return int(flags, 2).to_bytes(shape.block // 8, "little")

@@ -1,13 +1,15 @@
 """Comparing the index with what it should be, as computed from the records."""
 
 from collections.abc import Iterator
-from operator import lt
+from itertools import pairwise
+from operator import le
 from typing import Final, Literal
 
 import msgspec
 
 from minispine.audit.index.building import slices
 from minispine.audit.index.layout import (
+    BEYOND,
     ENTRY_BYTES,
     KEY_BYTES,
     SHAPE,
@@ -33,9 +35,9 @@ _SLICE_RECORDS: Final = 2048
 class Difference(msgspec.Struct, frozen=True):
     """Where the index is not what it should be, for the records from `sequence` to `last`.
 
-    `missing`: no search by `key` would find the record, though it should. `false`: the index says that the record has
-    the term, and it has not. `gap`: nothing in the index covers these records. `overlap`: segments cover them twice,
-    or before there are such records.
+    `missing`: a search by `key` should find the record, and the entry is not there, or not in a place where a search
+    is sure to come upon it. `false`: the index says that the record has the term, and it has not. `gap`: nothing in
+    the index covers these records. `overlap`: segments cover them twice, or before there are such records.
     """
 
     kind: Literal["missing", "false", "gap", "overlap"]
@@ -120,9 +122,9 @@ def _computed(entries_of: EntriesOf, first: int, last: int, doublings: int) -> l
 class _Seen:
     """The entries of one slice of the keys as the index has them, for the records from `first` to `last`.
 
-    `said` are all of them; `findable` only those that a search comes upon, because they are where they belong. Entries
-    of records that their segment does not cover are `said` whatever the record: no search finds them, but somebody
-    put them there.
+    `said` are all of them; `findable` only those that a search is sure to come upon, because they are where they
+    belong. Entries of records that their segment does not cover are `said` whatever the record: no search finds them,
+    but somebody put them there.
     """
 
     def __init__(self, session: Session, first: int, last: int, shape: Shape) -> None:
@@ -147,12 +149,12 @@ class _Seen:
             in_place = len(key) == KEY_BYTES and len(bits) * 8 == shape.block
             self._add(its, start, end, findable=in_place)
         found = pages(self._session, segment.id, low, high)
-        for (first_key, entries), following in zip(found, [*(key for key, _ in found[1:]), None], strict=True):
+        for (first_key, entries), (following, _) in pairwise([*found, (BEYOND, b"")]):
             if len(entries) % ENTRY_BYTES:
                 continue
             several = split(entries)
-            in_order = several[:1] == [first_key] and all(map(lt, several, several[1:]))
-            in_place = in_order and (following is None or several[-1] < following)
+            in_order = several[:1] == [first_key] and all(map(le, several, several[1:]))
+            in_place = in_order and several[-1] < following
             self._add({each for each in several if low <= each < high}, start, end, findable=in_place)
 
     def pending(self, low: bytes, high: bytes) -> None:

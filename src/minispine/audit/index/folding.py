@@ -4,7 +4,17 @@ from collections.abc import Callable
 from typing import Final
 
 from minispine.audit.index.building import Builder, Overtaken
-from minispine.audit.index.layout import SHAPE, Coverage, Segment, Shape, coverage, pending
+from minispine.audit.index.layout import (
+    SHAPE,
+    Coverage,
+    PendingRow,
+    Segment,
+    Shape,
+    coverage,
+    pending,
+    sequence_of,
+    split,
+)
 from minispine.audit.index.turn import turn
 from minispine.storage import Database
 
@@ -43,7 +53,8 @@ def _fold_block(builder: Builder, covered: Coverage) -> bool:
     if last is None or last < shape.last(number):
         return False
     segment = builder.begin(0, number)
-    builder.fill(segment, (row.entries for row in pending(builder.session, shape.first(number), shape.last(number))))
+    first, last = shape.first(number), shape.last(number)
+    builder.fill(segment, (_from_to(row, first, last) for row in pending(builder.session, first, last)))
     builder.put(segment, "live", ())
     return True
 
@@ -63,3 +74,10 @@ def _merge(builder: Builder, covered: Coverage) -> bool:
                 builder.put(segment, "live", parts)
                 return True
     return False
+
+
+def _from_to(row: PendingRow, first: int, last: int) -> bytes:
+    """The entries of a row that are of these records: a commit may have records of two blocks."""
+    if first <= row.first and row.last <= last:
+        return row.entries
+    return b"".join(each for each in split(row.entries) if first <= sequence_of(each) <= last)

@@ -24,6 +24,8 @@ from minispine.storage import Session, StorageError
 
 KEY_BYTES: Final = 8
 ENTRY_BYTES: Final = 16
+BEYOND: Final = b"\xff" * (ENTRY_BYTES + 1)
+"""Greater than every entry and every key."""
 
 State = Literal["building", "built", "live", "dead"]
 """A segment being written; written, but part of a larger one to be; used by searches; to be removed."""

@@ -36,6 +36,7 @@ def rebuild(
         assert session is not None
         builder = Builder(session, shape, between)
         builder.give_up_what_was_left()
+        builder.bury_strays()
         making = _Making(builder, entries_of, progress)
         done = 0  # blocks
         while True:

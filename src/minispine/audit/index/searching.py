@@ -1,7 +1,10 @@
 """Searching: the records that have certain terms, in the order of their sequence or the reverse."""
 
+import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import Final, Protocol
 
 from minispine.audit.index.layout import (
@@ -9,7 +12,6 @@ from minispine.audit.index.layout import (
     KEY_BYTES,
     SHAPE,
     Coverage,
-    PendingRow,
     Segment,
     Shape,
     coverage,
@@ -20,9 +22,7 @@ from minispine.audit.index.layout import (
 )
 from minispine.storage import Database, Session, Store
 
-Blocks = dict[int, int]
-"""Records by block: in each number, the n-th bit stands for the n-th record of the block."""
-
+_SEQUENCE: Final = struct.Struct(f">{KEY_BYTES}xQ")
 _ENOUGH: Final = 256  # records found, before the state of the tables that is being looked at is let go
 _PARTS_AT_ONCE: Final = 32
 _UNBOUNDED: Final = 2**63 - 1
@@ -98,7 +98,8 @@ def _look(
     count = 0
     parts = _parts(session, covered, first // shape.block, last // shape.block, newest_first, shape)
     for looked, part in enumerate(parts, start=1):
-        blocks = _matches(part, groups, max(first // shape.block, part.start), min(last // shape.block, part.end - 1))
+        start, end = max(first // shape.block, part.start), min(last // shape.block, part.end - 1)
+        blocks = _matches(part, groups, start, end, shape).blocks()
         for block in sorted(blocks, reverse=newest_first):
             bits = blocks[block] & _within(block, first, last, shape)
             found.append((block, bits))
@@ -108,13 +109,62 @@ def _look(
     return found, first if newest_first else last
 
 
+class _Records:
+    """Some records of a part: those of frequent terms as bits by block, others by their sequence.
+
+    The n-th bit stands for the n-th record of the block.
+    """
+
+    __slots__ = ("bits", "sequences", "shape")
+
+    def __init__(self, bits: dict[int, int], sequences: set[int], shape: Shape) -> None:
+        self.bits = bits
+        self.sequences = sequences
+        self.shape = shape
+
+    def __or__(self, other: "_Records") -> "_Records":
+        bits = dict(self.bits)
+        for block, its in other.bits.items():
+            bits[block] = bits.get(block, 0) | its
+        return _Records(bits, self.sequences | other.sequences, self.shape)
+
+    def __and__(self, other: "_Records") -> "_Records":
+        bits = {block: both for block in self.bits if (both := self.bits[block] & other.bits.get(block, 0))}
+        sequences = self.sequences & other.sequences | self.among(other.sequences) | other.among(self.sequences)
+        return _Records(bits, sequences, self.shape)
+
+    def among(self, sequences: set[int]) -> set[int]:
+        """Which of these sequences the bits stand for."""
+        bits, size = self.bits, self.shape.block
+        return {n for n in sequences if bits.get(n // size, 0) >> n % size & 1} if bits else set()
+
+    def __len__(self) -> int:
+        """How many they are; those that are there both ways count twice."""
+        return len(self.sequences) + sum(bits.bit_count() for bits in self.bits.values())
+
+    def blocks(self) -> dict[int, int]:
+        """All of them as bits."""
+        blocks = dict(self.bits)
+        for sequence in self.sequences:
+            block, number = divmod(sequence, self.shape.block)
+            blocks[block] = blocks.get(block, 0) | 1 << number
+        return blocks
+
+    def span(self) -> tuple[int, int]:
+        """The first and the last block that has any of them; there is one."""
+        blocks = list(self.bits)
+        if self.sequences:
+            blocks += [min(self.sequences) // self.shape.block, max(self.sequences) // self.shape.block]
+        return min(blocks), max(blocks)
+
+
 class _Part(Protocol):
     """Some blocks in a row, from `start` to before `end`, that are kept in one place."""
 
     start: int
     end: int
 
-    def of(self, key: bytes, start: int, end: int) -> Blocks:
+    def of(self, key: bytes, start: int, end: int) -> _Records:
         """The records of the blocks from `start` to `end` that have a term."""
         ...
 
@@ -129,21 +179,14 @@ class _Folded:
         self._segment = segment.id
         self._shape = shape
 
-    def of(self, key: bytes, start: int, end: int) -> Blocks:
-        shape = self._shape
-        blocks = {
-            block: int.from_bytes(bits, "little")
-            for block, bits in self._session.rows(_BITS, (self._segment, key, start, end))
-        }
-        low, high = entry(key, start * shape.block), entry(key, (end + 1) * shape.block)
+    def of(self, key: bytes, start: int, end: int) -> _Records:
+        rows = self._session.rows(_BITS, (self._segment, key, start, end))
+        low, high = entry(key, start * self._shape.block), entry(key, (end + 1) * self._shape.block)
+        sequences: set[int] = set()
         for _, entries in pages(self._session, self._segment, low, high):
-            for at in range(_first_from(entries, low), len(entries), ENTRY_BYTES):
-                each = entries[at : at + ENTRY_BYTES]
-                if each >= high:
-                    break
-                block, number = divmod(int.from_bytes(each[KEY_BYTES:]), shape.block)
-                blocks[block] = blocks.get(block, 0) | 1 << number
-        return blocks
+            its = entries[_place(entries, low) : _place(entries, high)]
+            sequences.update(sequence for (sequence,) in _SEQUENCE.iter_unpack(its))
+        return _Records({block: int.from_bytes(bits, "little") for block, bits in rows}, sequences, self._shape)
 
 
 class _Pending:
@@ -153,14 +196,14 @@ class _Pending:
         self.start = block
         self.end = block + 1
         self._shape = shape
-        self._rows: list[PendingRow] = pending(session, shape.first(block), min(shape.last(block), head))
+        self._first = shape.first(block)
+        self._last = min(shape.last(block), head)
+        self._rows = pending(session, self._first, self._last)
 
-    def of(self, key: bytes, start: int, end: int) -> Blocks:
-        first = self.start * self._shape.block
-        last = self._shape.last(self.start)
-        bits = 0
+    def of(self, key: bytes, start: int, end: int) -> _Records:
+        found: set[int] = set()
         for row in self._rows:
-            low, high = max(first, row.first), min(last, row.last)
+            low, high = max(self._first, row.first), min(self._last, row.last)
             at = row.entries.find(key)
             while at >= 0:
                 if at % ENTRY_BYTES:  # across two fields
@@ -168,9 +211,9 @@ class _Pending:
                     continue
                 sequence = int.from_bytes(row.entries[at + KEY_BYTES : at + ENTRY_BYTES])
                 if low <= sequence <= high:
-                    bits |= 1 << (sequence - first)
+                    found.add(sequence)
                 at = row.entries.find(key, at + ENTRY_BYTES)
-        return {self.start: bits} if bits else {}
+        return _Records({}, found, self._shape)
 
 
 def _parts(
@@ -187,37 +230,23 @@ def _parts(
         yield from (_Pending(session, block, covered.head, shape) for block in tail)
 
 
-def _matches(part: _Part, groups: list[tuple[bytes, ...]], start: int, end: int) -> Blocks:
+def _matches(part: _Part, groups: list[tuple[bytes, ...]], start: int, end: int, shape: Shape) -> _Records:
     """The records of a part that have a key of each group. The rarest group comes to be the first, for the next part.
 
     After each group, only the blocks that can still hold anything are looked at.
     """
-    sizes: dict[int, int] = {}
-    blocks: Blocks | None = None
-    for place, group in enumerate(groups):
-        its = _any_of([part.of(key, start, end) for key in group])
-        sizes[place] = sum(bits.bit_count() for bits in its.values())
-        blocks = its if blocks is None else _both(blocks, its)
-        if not blocks:
+    nothing = _Records({}, set(), shape)
+    sizes: list[int] = []
+    matches: _Records | None = None
+    for group in groups:
+        its = reduce(or_, (part.of(key, start, end) for key in group), nothing)
+        sizes.append(len(its))
+        matches = its if matches is None else matches & its
+        if not matches:
             break
-        start, end = min(blocks), max(blocks)
-    rarest = min(sizes, key=sizes.__getitem__)
-    groups.insert(0, groups.pop(rarest))
-    return blocks or {}
-
-
-def _any_of(several: list[Blocks]) -> Blocks:
-    if len(several) == 1:
-        return several[0]
-    found: Blocks = {}
-    for blocks in several:
-        for block, bits in blocks.items():
-            found[block] = found.get(block, 0) | bits
-    return found
-
-
-def _both(these: Mapping[int, int], those: Mapping[int, int]) -> Blocks:
-    return {block: bits for block in these if (bits := these[block] & those.get(block, 0))}
+        start, end = matches.span()
+    groups.insert(0, groups.pop(sizes.index(min(sizes))))
+    return matches or nothing
 
 
 def _within(block: int, first: int, last: int, shape: Shape) -> int:
@@ -227,8 +256,8 @@ def _within(block: int, first: int, last: int, shape: Shape) -> int:
     return (1 << (high + 1)) - (1 << low)
 
 
-def _first_from(entries: bytes, low: bytes) -> int:
-    """Where in sorted entries the first that is not before `low` begins."""
+def _place(entries: bytes, bound: bytes) -> int:
+    """Where in sorted entries the first that is not before a bound begins."""
     return ENTRY_BYTES * bisect_left(
-        range(len(entries) // ENTRY_BYTES), low, key=lambda n: entries[n * ENTRY_BYTES : (n + 1) * ENTRY_BYTES]
+        range(len(entries) // ENTRY_BYTES), bound, key=lambda n: entries[n * ENTRY_BYTES : (n + 1) * ENTRY_BYTES]
     )
