@@ -38,9 +38,9 @@ def test_a_change_is_recorded_with_before_and_after_by_whom_and_when(database: D
     exact = {"name": "Ward system", "timeout_s": 25, "share": "0.5"}
     common = {"kind": "client", "key": "ward", "actor": ACTOR.as_data()}
     assert changes(database) == [
-        common | {"version": 1, "before": None, "after": exact},
-        common | {"version": 2, "before": exact, "after": {"name": "New"}},
-        common | {"version": 3, "before": {"name": "New"}, "after": None},
+        common | {"version": 1, "changed_entries": 3, "before": None, "after": exact},
+        common | {"version": 2, "changed_entries": 3, "before": exact, "after": {"name": "New"}},
+        common | {"version": 3, "changed_entries": 1, "before": {"name": "New"}, "after": None},
     ]
     told = list(events(database, first=FIRST, vault=VAULT))
     assert [e["private"] for e in told] == [{"reason": "asked for"}] * 3

@@ -138,6 +138,7 @@ _DOCUMENT: Final[Fields] = {
     "kind": "of what kind the document is",
     "key": "which one",
     "version": "the version that this made",
+    "changed_entries": "how many of the document's values differ",
     **_BY,
     **_BEFORE_AFTER,
 }
@@ -165,6 +166,8 @@ _QUERY_TYPED: Final[Fields] = {
     "authority": "the person authorising",
     "message_id": "the message",
     "organisation": "the organisation",
+    "device": "the workstation or address",
+    "item": "the document or key",
     "client": "the client",
     "event": "the types of event",
     "outcome": "the outcome",
@@ -570,14 +573,14 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         needs=_FILE,
         may=_WORKER
         | {"taken": "the keys of which the new value was taken", "need_a_restart": "the changed keys that were not"},
+        private_may={"settings": "all settings, and the digests of the files they name, in the supervisor's record"},
         writer="the provider, and its supervisor",
     ),
     EventType.CONFIGURATION_CHANGED: Kind(
         meaning="Settings have other values than when they were last recorded.",
-        needs=_BY | _FILE | {"changes": "each changed key, with its value before and after"},
-        may=_WORKER,
-        writer=_SUPERVISOR,
-        planned=True,
+        needs=_FILE | {"changes": "each changed key, with its value before and after"},
+        may=_PERHAPS_BY | _WORKER,
+        writer="the provider, and its supervisor",
     ),
     EventType.CERTIFICATES_READ: Kind(
         meaning="Certificates, authorities and revocation lists were read again, and all could be used.",
@@ -673,7 +676,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         needs=_BY | _QUERY | {"form": "csv, jsonl, fhir, report"},
         private_may=_QUERY_TYPED,
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_PAYLOAD_REMOVED: Kind(
         meaning="The payloads of records were destroyed on the order of both authorities.",

@@ -116,12 +116,21 @@ def _put(
         "kind": kind,
         "key": key,
         "version": version,
+        "changed_entries": _differing(before.body if before else None, body),
         "actor": actor,
         "before": _exact(before.body) if before else None,
         "after": _exact(body),
     }
     private = {} if reason is None else {"reason": reason}
     return version, Entry(events=(Event(type=event, at=at, data=told, private=private),))
+
+
+def _differing(before: Any, after: Any) -> int:
+    """How many single values were added, removed or changed (IG-3.9.11 b)."""
+    if isinstance(before, dict) or isinstance(after, dict):
+        mine, theirs = (side if isinstance(side, dict) else {} for side in (before, after))
+        return sum(_differing(mine.get(key), theirs.get(key)) for key in mine.keys() | theirs.keys())
+    return int(before != after)
 
 
 def _exact(value: Any) -> Any:

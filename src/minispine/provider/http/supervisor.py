@@ -8,6 +8,7 @@ could serve is in the audit log.
 import contextlib
 import datetime
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -26,12 +27,15 @@ from minispine.audit import keyfiles
 from minispine.audit.actor import Actor
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.opening import open_database, open_log, signer_for
+from minispine.audit.vault import PayloadUnreadable
 from minispine.config import ConfigurationInvalid, Settings, differing, load_with_digest, taking
 from minispine.observe.log import LogEvent, configure, log
 from minispine.observe.metrics import MULTIPROCESS_DIRECTORY, forget_process
 from minispine.provider.checking import problems
+from minispine.provider.configuration_trail import Told, changes, last_told, told
 from minispine.provider.http import handover
 from minispine.provider.http.handover import Handover
+from minispine.storage import StorageError
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _HOPELESS: Final = {78: 2, 69: 3}
@@ -84,6 +88,7 @@ class Supervisor:
         """How often one after another each worker found the database away."""
         self._unrecorded: list[Entry] = []
         self._write_again_s = 0.0
+        self._told: Told = {}
         self._stopping = False
         self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))
         keys = keyfiles.load(settings.audit.keys)
@@ -112,7 +117,7 @@ class Supervisor:
         self._record(
             EventType.PROVIDER_STARTED, actor=self._started_by, version=__version__, workers=workers, pid=os.getpid()
         )
-        self._record(EventType.CONFIGURATION_READ, file=str(self._in_force.file), sha256=self._in_force.sha256)
+        self._record_configuration(self._told_before(), self._started_by)
         try:
             self._to_start = dict.fromkeys(range(1, workers + 1), time.monotonic())
             return self._attend()
@@ -131,7 +136,7 @@ class Supervisor:
             if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
             elif received is not None and received.si_signo == signal.SIGHUP:
-                self._reload()
+                self._reload(received.si_uid)
             code = max(code, self._reap())
             self._write_unrecorded()
             self._start_due()
@@ -153,8 +158,11 @@ class Supervisor:
         self._sockets["machines"].close()  # else the kernel would go on accepting what nobody serves
         self._signal(signal.SIGTERM)
 
-    def _reload(self) -> None:
-        """Read the configuration again and tell the workers what may change; one error in it, and nothing is taken."""
+    def _reload(self, uid: int) -> None:
+        """Read the configuration again and tell the workers what may change; one error in it, and nothing is taken.
+
+        `uid` is the account that asked for it.
+        """
         before = self._in_force
         try:
             fresh, sha256 = load_with_digest(before.file)
@@ -177,6 +185,7 @@ class Supervisor:
         )
         for running in self._workers.values():
             self._tell(running)
+        self._record_configuration(self._told, _by(uid))
 
     def _tell(self, running: _Running) -> None:
         try:
@@ -257,7 +266,27 @@ class Supervisor:
 
     def _record(self, event: EventType, **said: Any) -> None:
         """Write an event to the audit log; while that is away it is kept and written when the log is back."""
-        self._unrecorded.append(Entry(events=(Event(type=event, at=_now_us(), data=said),)))
+        self._keep(Entry(events=(Event(type=event, at=_now_us(), data=said),)))
+
+    def _record_configuration(self, before: Told | None, actor: dict[str, Any]) -> None:
+        """Write that the configuration was read, all of it, and what differs from the one before."""
+        self._told = told(self._in_force.settings)
+        file = {"file": str(self._in_force.file), "sha256": self._in_force.sha256}
+        read = Event(type=EventType.CONFIGURATION_READ, at=_now_us(), data=file, private={"settings": self._told})
+        changed = changes(before, self._told) if before is not None else []
+        told_apart = {"actor": actor, **file, "changes": changed}
+        events = (Event(type=EventType.CONFIGURATION_CHANGED, at=_now_us(), data=told_apart),) if changed else ()
+        self._keep(Entry(events=(read, *events)))
+
+    def _told_before(self) -> Told | None:
+        """What the trail last recorded of the configuration; None where that cannot be read any more."""
+        try:
+            return last_told(self._database, self._audit.vault)
+        except (StorageError, PayloadUnreadable):
+            return None
+
+    def _keep(self, entry: Entry) -> None:
+        self._unrecorded.append(entry)
         self._write_unrecorded()
 
     def _write_unrecorded(self) -> None:
@@ -285,6 +314,15 @@ def serve(config_file: Path, settings: Settings, sha256: str, *, started_by: Act
     """
     configure(settings.log_level)
     return Supervisor(config_file, settings, sha256, started_by=started_by).run()
+
+
+def _by(uid: int) -> dict[str, Any]:
+    """Who sent a signal, as far as the system tells."""
+    try:
+        account = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        account = None
+    return Actor(user_id=account or str(uid), account=account, uid=uid).as_data()
 
 
 def _bind(host: str, port: int, backlog: int, listener: str) -> socket.socket:
