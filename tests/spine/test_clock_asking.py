@@ -118,8 +118,10 @@ def test_a_server_without_synchronisation_has_no_time_to_give(says: dict[str, An
 def test_where_nothing_listens_the_reading_says_so() -> None:
     with TimeServerDouble() as double:
         nobody = double.address
-    reading = asyncio.run(server(nobody, timeout_s=0.2).read())
+    reading = asyncio.run(server(nobody, timeout_s=2).read())
     assert cause(reading) == "silent"
+    assert reading.fault is not None
+    assert f"nothing listens at its UDP port {nobody[1]}" in reading.fault.text
 
 
 def test_a_name_that_cannot_be_resolved_is_a_reading_too() -> None:
@@ -147,3 +149,8 @@ def test_a_server_that_finds_us_too_frequent_is_given_longer_and_longer_rests() 
         double.says = {}
         seconds.more += 600
         assert cause(asyncio.run(asked.read())) is None
+        double.says = {"stratum": 0, "reference_id": b"RATE"}
+        asyncio.run(asked.read())
+        seconds.more += 129  # the first rest again
+        asyncio.run(asked.read())
+    assert len(double.requests) == 6

@@ -116,6 +116,21 @@ def test_times_that_cannot_have_been_are_refused(content: bytes) -> None:
     assert refused.value.cause == "unusable"
 
 
+@pytest.mark.parametrize("zeros", [slice(32, 40), slice(40, 48), slice(32, 48)], ids=["receive", "transmit", "both"])
+def test_a_server_that_leaves_a_time_out_is_said_to(zeros: slice) -> None:
+    content = bytearray(packet(ORIGINATE, AT_S))
+    content[zeros] = bytes(zeros.stop - zeros.start)
+    with pytest.raises(AnswerRefused, match="does not say what time it is"):
+        read(bytes(content))
+
+
+def test_a_servers_coarse_clock_does_not_make_a_delay_less_than_nothing() -> None:
+    """It seems to have held our packet for 10 ms longer than we waited: its clock counts in steps of 15 ms."""
+    answer = read(packet(ORIGINATE, AT_S, held_s=0.015), took_us=5_000)
+    assert answer.delay_us == 0
+    assert abs(answer.offset_us) <= 16_000
+
+
 @pytest.mark.parametrize(("code", "farewell"), [(b"DENY", True), (b"RSTR", True), (b"RATE", False)])
 def test_a_kiss_of_death_is_told_from_other_answers(code: bytes, farewell: bool) -> None:
     with pytest.raises(KissOfDeath) as kiss:
