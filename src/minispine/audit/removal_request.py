@@ -72,8 +72,8 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The number of each record, in order."""
         return (sequence for first, last in self.ranges for sequence in range(first, last + 1))
 
-    def __contains__(self, sequence: int) -> bool:
-        """Whether it names a record."""
+    def names(self, sequence: int) -> bool:
+        """Whether a record is among those whose payload is to be destroyed."""
         return any(first <= sequence <= last for first, last in self.ranges)
 
     def encode(self) -> str:
@@ -125,13 +125,15 @@ def parse_ranges(text: str) -> tuple[Range, ...]:
     return merged
 
 
-def ordered(note: str, declared: Declaration | None) -> RemovalRequest:
+def signed_request(note: object, declared: Declaration | None) -> RemovalRequest:
     """The request that a signed note is, if both authorities of `declared`, the keys in force, have signed it.
 
     Raises `RequestInvalid`: a log without authorities, another log's request, a signature that is missing or wrong.
     """
     if declared is None or not declared.authorities:
         raise RequestInvalid("no-authorities", "the log was begun without authorities: nothing of it can be destroyed")
+    if not isinstance(note, str):
+        raise RequestInvalid("not-a-request", "this is not a request to destroy payloads")
     text, blank, _ = note.partition("\n\n")
     request = RemovalRequest.decode(f"{text}\n" if blank else note)
     if request.origin != declared.origin:
