@@ -22,14 +22,19 @@ def test_what_is_said_to_be_written_is_written_and_the_rest_is_not() -> None:
 
 
 def _used_in_functions(file: Path) -> Iterator[str]:
-    """The names of event types in a file's functions; a constant may list events that others write."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for function in ast.walk(tree):
+    """The names of event types in a file's functions, but for those that an event read back is compared with.
+
+    A constant may list events that others write.
+    """
+    for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                if (
-                    isinstance(node, ast.Attribute)
-                    and isinstance(node.value, ast.Name)
-                    and node.value.id == "EventType"
-                ):
-                    yield node.attr
+            yield from (name for statement in function.body for name in _named(statement))
+
+
+def _named(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Compare):
+        return
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "EventType":
+        yield node.attr
+    for child in ast.iter_child_nodes(node):
+        yield from _named(child)
