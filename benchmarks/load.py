@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
 
 from minispine.domain.identity import AuditId
@@ -45,7 +46,7 @@ def templates(people: list[dict[str, str]], host: str) -> list[tuple[bytes, byte
     made = []
     for number, person in enumerate(people):
         operation = list(Operation)[number % len(Operation)]
-        request = PdsRequest(operation=operation, **parameters(operation, person))
+        request = msgspec.convert({"operation": operation, **parameters(operation, person)}, PdsRequest)
         body = itk.write_request(
             pds.write_request(request, id=str(uuid.uuid4()).upper()),
             operation=operation,
@@ -64,6 +65,22 @@ def templates(people: list[dict[str, str]], host: str) -> list[tuple[bytes, byte
     return made
 
 
+def renewed(body: bytes) -> tuple[str, bytes]:
+    """A request with fresh ids and times, and its message id."""
+    now = datetime.datetime.now(datetime.UTC)
+    ids = uuid.uuid4().hex.upper()
+    fresh = f"{ids[:8]}-{ids[8:12]}-4000-8000-{ids[12:24]}".encode()
+    message_id = b"A" + fresh[1:]
+    body = (
+        body.replace(MESSAGE.encode(), message_id)
+        .replace(TRACKING.encode(), b"B" + fresh[1:])
+        .replace(PAYLOAD.encode(), b"C" + fresh[1:])
+        .replace(b"2001-01-01T00:00:00Z", now.strftime("%Y-%m-%dT%H:%M:%SZ").encode())
+        .replace(b"2002-01-01T00:00:00Z", (now + datetime.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ").encode())
+    )
+    return message_id.decode(), body
+
+
 async def connection(
     host: str,
     port: int,
@@ -79,18 +96,7 @@ async def connection(
     while time.perf_counter() < until:
         head, body = work[turn % len(work)]
         turn += 1
-        now = datetime.datetime.now(datetime.UTC)
-        ids = uuid.uuid4().hex.upper()
-        fresh = f"{ids[:8]}-{ids[8:12]}-4000-8000-{ids[12:24]}".encode()
-        body = (
-            body.replace(MESSAGE.encode(), b"A" + fresh[1:])
-            .replace(TRACKING.encode(), b"B" + fresh[1:])
-            .replace(PAYLOAD.encode(), b"C" + fresh[1:])
-            .replace(b"2001-01-01T00:00:00Z", now.strftime("%Y-%m-%dT%H:%M:%SZ").encode())
-            .replace(
-                b"2002-01-01T00:00:00Z", (now + datetime.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
-            )
-        )
+        _, body = renewed(body)
         began = time.perf_counter()
         writer.write(head + body)
         answer_head = await reader.readuntil(b"\r\n\r\n")
