@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = {"exchange": "what one request costs, beside a floor measured in the same run"}
+NAMES = {
+    "exchange": "what one request costs, beside a floor measured in the same run",
+    "crash": "does the audit trail hold everything when processes are killed, and is it on disk before anything leaves",
+}
 
 
-def main() -> None:
-    """Run the benchmark that the command line names."""
+def main() -> int:
+    """Run the benchmark that the command line names; gives 1 where its figures show that something is wrong."""
     arguments = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     names = arguments.add_subparsers(dest="name", required=True)
     for name, text in NAMES.items():
@@ -20,12 +23,17 @@ def main() -> None:
         one.add_argument("--json", type=Path, metavar="FILE", help="write figures and raw measurements here")
         module.options(one)
     given = arguments.parse_args()
-    figures, raw = importlib.import_module(f"benchmarks.{given.name}").run(given)
+    module = importlib.import_module(f"benchmarks.{given.name}")
+    figures, raw = module.run(given)
     if given.json:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
         ).stdout.strip()
         given.json.write_text(json.dumps({"figures": figures, "commit": commit, "raw": raw}, indent=1) + "\n")
+    wrong = module.wrong(figures) if hasattr(module, "wrong") else []
+    for each in wrong:
+        print(each, file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
