@@ -1,160 +1,133 @@
-"""From any one id the whole exchange is found, in order; private parts only when asked for."""
+"""Records and events are read by their sequence, page by page; private parts only when asked for."""
 
 import json
-from itertools import groupby
 
 import pytest
+from sqlalchemy import insert
 
 from minispine.audit import reading
-from minispine.audit.events import Body, Entry, Event, EventType
+from minispine.audit.events import Body, Entry, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import bodies, events
-from minispine.storage import Database
-from tests.audit.conftest import START, Clock, note, received, replied
+from minispine.audit.reading import Absent, bodies, events, first_sealed_from, records
+from minispine.storage import Database, Store
+from minispine.storage.tables import audit_archive, audit_removal
+from tests.audit.conftest import FIRST, START, VAULT, Clock, note, received, replied
+from tests.audit.samples import sample
 
-SPINE_1 = "0F0A3C0E-8F5B-4F0C-9B0E-5C2D8E1F7A01"
-SPINE_2 = "1F0A3C0E-8F5B-4F0C-9B0E-5C2D8E1F7A02"
-CLIENT = "7D6F23E0-AE1A-11DB-8707-B18E1E0994EF"
-USER = "urn:nhs-uk:identity:ods:RXX:jsmith"
-
-
-def event(type_: EventType, data: dict[str, object], private: dict[str, object] | None = None) -> Event:
-    return Event(type=type_, at=START, data=data, private=private or {})
+NUMBER = "9434765919"
 
 
 @pytest.fixture
-def traced(log: AuditLog) -> AuditLog:
-    """One exchange of two Spine queries in two records, among others."""
-    log.append_now(note())
-    log.append_now(received("other-1", "other"))
-    log.append_now(
-        Entry(
-            events=(
-                event(
-                    EventType.EXCHANGE_RECEIVED,
-                    {"audit_identity": [{"uri": USER}], "tracking_id": "TRACK-1", "organisation": "RXX"},
-                    {"criteria": {"nhs_number": "9434765919"}},
-                ),
-                event(EventType.EXCHANGE_ASKED, {"message_id": SPINE_1}),
-                event(EventType.EXCHANGE_RESERVED, {"message_id": SPINE_2}),
-            ),
-            exchange="exchange-1",
-            client="ward",
-            client_message_id=CLIENT,
-            bodies=(Body("request", b"<request/>"),),
-            opens=True,
-        )
-    )
-    log.append_now(replied("other-1", "other"))
-    log.append_now(
-        Entry(
-            events=(
-                event(EventType.EXCHANGE_SPINE_ANSWERED, {"message_id": SPINE_1}),
-                event(EventType.EXCHANGE_SPINE_ANSWERED, {"message_id": SPINE_2}, {"nhs_number": "9449310467"}),
-                event(EventType.EXCHANGE_REPLIED, {"code": "SMSP-0000"}),
-            ),
-            exchange="exchange-1",
-            client="ward",
-            client_message_id=CLIENT,
-            closes=True,
-        )
-    )
+def written(log: AuditLog) -> AuditLog:
+    """After the record that begins the log, three: a note, and an exchange."""
+    log.append_now(note("first"))
+    log.append_now(received("e1", "m1"))
+    log.append_now(replied("e1", "m1"))
     return log
 
 
-@pytest.mark.parametrize(
-    "identifier",
-    [CLIENT, CLIENT.lower(), f"urn:uuid:{CLIENT}", SPINE_1, SPINE_2, f"uuid:{SPINE_2}", "TRACK-1", USER, "exchange-1"],
-)
-def test_from_any_id_the_whole_exchange_is_shown_in_order(
-    database: Database, traced: AuditLog, identifier: str
-) -> None:
-    found = list(events(database, identifier=identifier))
-    assert [(e["sequence"], e["index"], e["type"]) for e in found] == [
+def test_events_come_in_order_from_first_to_last(database: Database, written: AuditLog) -> None:
+    assert [(e["sequence"], e["index"], e["type"]) for e in events(database)] == [
+        (1, 0, "audit.begun"),
+        (2, 0, "peer.refused"),
         (3, 0, "exchange.received"),
         (3, 1, "exchange.asked"),
-        (3, 2, "exchange.reserved"),
-        (5, 0, "exchange.spine-answered"),
-        (5, 1, "exchange.spine-answered"),
-        (5, 2, "exchange.replied"),
+        (4, 0, "exchange.replied"),
     ]
-    assert {e["client_message_id"] for e in found} == {CLIENT}
-    assert found[0]["data"]["audit_identity"] == [{"uri": USER}]
-    assert [e["data"]["message_id"] for e in found if e["type"] == "exchange.spine-answered"] == [SPINE_1, SPINE_2]
+    assert [e["sequence"] for e in events(database, first=2, last=3)] == [2, 3, 3]
+    assert [e["sequence"] for e in events(database, first=4, last=99)] == [4]
+    assert list(events(database, first=99)) == list(events(database, last=0)) == []
 
 
-@pytest.mark.parametrize("identifier", ["RX", "jsmith", "TRACK", "exchange", CLIENT[:-1], "9434765919", '"', "%", "\\"])
-def test_a_part_of_an_id_or_a_patient_number_is_not_an_id(
-    database: Database, traced: AuditLog, identifier: str
-) -> None:
-    assert list(events(database, identifier=identifier)) == []
+def test_private_parts_are_shown_only_when_asked_for(database: Database, written: AuditLog) -> None:
+    assert "private" not in json.dumps([e for e in events(database) if e["type"] != "audit.begun"])
+    shown = list(events(database, first=FIRST, vault=VAULT))
+    assert [e["private"] for e in shown] == [
+        {},
+        {"nhs_number": NUMBER, "family": "Markerby"},
+        {"question": {"nhs_number": NUMBER}},
+        {},
+    ]
 
 
-@pytest.mark.parametrize("number", ["9449310467", "944 931 0467"])
-def test_a_patients_exchanges_are_found_by_the_private_parts(database: Database, traced: AuditLog, number: str) -> None:
-    assert {e["exchange"] for e in events(database, nhs_number=number)} == {"exchange-1"}
-    assert {e["exchange"] for e in events(database, nhs_number="9434765919")} == {"exchange-1", "other-1"}
-    assert list(events(database, nhs_number="9434765870")) == []
+def test_records_come_in_the_order_asked_for(database: Database, written: AuditLog) -> None:
+    assert [r.sequence for r in records(database, [4, 2, 77, 3])] == [4, 2, 3]
+    third = next(records(database, [3]))
+    assert (third.exchange, third.client, third.client_message_id, third.system) == ("e1", "ward", "m1", "SMSP-1")
+    assert (len(third.hash), third.privates, third.absent) == (32, None, None)
 
 
-def test_private_parts_are_shown_only_when_asked_for(database: Database, traced: AuditLog) -> None:
-    assert "private" not in json.dumps(list(events(database)))
-    shown = list(events(database, include_private=True))
-    assert all("private" in e for e in shown)
-    assert [e["private"] for e in shown if e["sequence"] == 3] == [{"criteria": {"nhs_number": "9434765919"}}, {}, {}]
-    assert [e["private"] for e in shown if e["sequence"] == 1] == [{}]
+def test_bodies_are_read_of_one_record(database: Database, written: AuditLog) -> None:
+    assert bodies(database, 3, VAULT) == (Body("request", b"<family>Markerby</family>"),)
+    assert bodies(database, 4, VAULT) == ()
+    assert bodies(database, 99, VAULT) == ()
 
 
-def test_conditions_together_all_have_to_hold(database: Database, traced: AuditLog) -> None:
-    assert [e["sequence"] for e in events(database, first=2, last=3)] == [2, 2, 3, 3, 3]
-    assert {e["sequence"] for e in events(database, exchange="other-1")} == {2, 4}
-    assert {e["sequence"] for e in events(database, exchange="other-1", first=3)} == {4}
-    assert list(events(database, exchange="other-1", identifier=SPINE_1)) == []
-    assert {e["sequence"] for e in events(database, nhs_number="9434765919", identifier=SPINE_1)} == {3, 5}
-    assert list(events(database, first=99)) == []
+def test_a_payload_that_is_gone_is_told_with_what_accounts_for_it(database: Database, log: AuditLog) -> None:
+    for n in range(4):
+        log.append_now(received(f"e{n}"))
+    order = sample(EventType.AUDIT_PAYLOAD_REMOVED, records=[2], reference="QB-2026-000123")
+    log.append_now(Entry(events=(order,)))
+    with database.session(Store.AUDIT) as session:
+        session.execute(insert(audit_removal).values(sequence=2, record=6))
+        session.execute(insert(audit_archive).values(first=3, last=3, name="2026-09.zip", digest=b"", record=6))
+        session.run("DELETE FROM audit_payload WHERE sequence IN (2, 3)")
+    assert [r.absent for r in records(database, range(2, 6), vault=VAULT)] == [
+        Absent("removed", 6, "QB-2026-000123"),
+        Absent("archived", 6, "2026-09.zip"),
+        None,
+        None,
+    ]
+    shown = {e["sequence"]: e for e in events(database, first=2, last=4, vault=VAULT)}
+    assert (shown[2]["private"], shown[2]["removed"]) == (None, "QB-2026-000123")
+    assert (shown[3]["private"], shown[3]["archived"]) == (None, "2026-09.zip")
+    assert not {"removed", "archived", "missing"} & shown[4].keys()
+    assert all(r.absent is None for r in records(database, range(2, 6)))
 
 
-def test_a_record_of_no_exchange_is_found_by_itself(database: Database, log: AuditLog) -> None:
-    log.append_now(note("first"))
-    log.append_now(note("second"))
-    assert [e["data"]["note"] for e in events(database, identifier="second")] == ["second"]
-
-
-def test_bodies_are_read_of_one_record(database: Database, traced: AuditLog) -> None:
-    assert bodies(database, 3) == (Body("request", b"<request/>"),)
-    assert bodies(database, 4) == ()
-    assert bodies(database, 99) == ()
+def test_a_payload_that_nothing_accounts_for_is_told_to_be_missing(database: Database, log: AuditLog) -> None:
+    log.append_now(received("e1"))
+    with database.session(Store.AUDIT) as session:
+        if database.kind == "postgresql":
+            session.run("ALTER TABLE audit_payload DISABLE TRIGGER ALL")
+        else:
+            session.run("DROP TRIGGER audit_payload_refuses_delete")
+        session.run("DELETE FROM audit_payload WHERE sequence = 2")
+    assert next(records(database, [2], vault=VAULT)).absent == Absent("missing")
+    shown = list(events(database, first=2, vault=VAULT))
+    assert [(e["private"], e["missing"]) for e in shown] == [(None, True), (None, True)]
 
 
 def test_many_records_come_page_by_page(database: Database, log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PAGE_RECORDS", 7)
-    monkeypatch.setattr(reading, "_SCAN_RECORDS", 5)
     with log.holding() as hold:
         for n in range(40):
-            log.append_in(hold, received(f"e{n % 10}"))
-    assert [e["sequence"] for e in events(database, first=3)] == [n for n in range(3, 41) for _ in range(2)]
-    found = [e["sequence"] for e in events(database, nhs_number="9434765919")]
-    assert [n for n, _ in groupby(found)] == list(range(1, 41))
-    assert [e["sequence"] for e in events(database, identifier="SPINE-e3") if e["index"] == 0] == [4, 14, 24, 34]
+            log.append_in(hold, note(str(n)))
+    assert [e["sequence"] for e in events(database, first=3)] == list(range(3, 42))
+    assert [r.sequence for r in records(database, range(41, 1, -3))] == list(range(41, 1, -3))
 
 
 def test_a_reader_does_not_see_what_is_written_while_it_reads_nor_hold_it_up(database: Database, log: AuditLog) -> None:
     log.append_now(note())
     log.append_now(note())
-    read = events(database)
-    assert next(read)["sequence"] == 1
+    read = events(database, first=FIRST)
+    assert next(read)["sequence"] == 2
     log.append_now(note())
-    assert [e["sequence"] for e in read] == [2]
+    assert [e["sequence"] for e in read] == [3]
 
 
-def test_times_across_the_end_of_summer_time_have_an_offset_and_sort_in_true_order(
-    database: Database, log: AuditLog, clock: Clock
-) -> None:
-    """Both events are at 01:30 in London."""
-    times = (1_792_888_200_000_000, 1_792_891_800_000_000)
-    for at in times:
-        clock.us = at
-        log.append_now(Entry(events=(Event(type=EventType.PROVIDER_STARTED, at=at),)))
-    told = list(events(database))
-    expected = ["2026-10-25T00:30:00.000000Z", "2026-10-25T01:30:00.000000Z"]
-    assert [e["at"] for e in told] == [e["sealed_at"] for e in told] == sorted(expected) == expected
+def test_the_first_record_sealed_from_some_time_on_is_found(database: Database, log: AuditLog, clock: Clock) -> None:
+    """Several are sealed at once, and the clock goes back in between."""
+    for us in (10, 10, 20, 5, 30):  # sealed at 10, 10, 20, 20, 30
+        clock.us = START + us
+        log.append_now(note())
+    assert [first_sealed_from(database, START + us) for us in (0, 1, 10, 11, 20, 21, 30, 31)] == [
+        1,
+        2,
+        2,
+        4,
+        4,
+        6,
+        6,
+        7,
+    ]

@@ -1,29 +1,58 @@
-"""Reading the log: its records one after another, and the events of those that a search finds.
+"""Reading the log: its records by their sequence, their events, and the messages kept with them.
 
 Everything is read in short transactions, a page at a time, so that a reader never holds up a writer or keeps more than
-a page in memory. Whether the log is intact is `verification.py`'s question, and that reading is itself recorded is its
-caller's duty.
+a page in memory. Which records meet a condition is ``search.py``'s question, whether the log is intact
+``verification.py``'s, and that reading is itself recorded is its caller's duty (``looking.py``).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy import Row, select
 
-from minispine.audit.encoding import encode_text, iso_time, read_leaf, unframe_bodies
+from minispine.audit.encoding import iso_time, read_leaf, unframe_bodies
 from minispine.audit.events import Body
-from minispine.audit.terms import bare
 from minispine.audit.vault import Part, Vault
 from minispine.storage import Database, Store
-from minispine.storage.tables import audit_head, audit_payload, audit_record
-
-T = TypeVar("T")
+from minispine.storage.tables import audit_archive, audit_head, audit_payload, audit_record, audit_removal
 
 PAGE_RECORDS: Final = 500
-_SCAN_RECORDS: Final = 20_000
-"""How many records a search looks at in one statement."""
 _PRIVATE: Final = (audit_payload.c.private, audit_payload.c.salt, audit_payload.c.wrapped)
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """Why the payload that a record commits to is not in the database.
+
+    `removed` on the order that `reference` names, `archived` in the file `reference`; `record` is the one that says
+    so. `missing` without any record that accounts for it: then somebody tampered with the log.
+    """
+
+    why: Literal["removed", "archived", "missing"]
+    record: int | None = None
+    reference: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One record as it is read. Times are UTC microseconds since 1970.
+
+    `privates` are the private parts of its events; None where they were not asked for or are not to be had, of which
+    `absent` gives the reason.
+    """
+
+    sequence: int
+    hash: bytes
+    sealed_at: int
+    system: str
+    instance: str
+    exchange: str | None
+    client: str | None
+    client_message_id: str | None
+    repeats: str | None
+    events: tuple[dict[str, Any], ...]
+    """Each with its `type`, `at` and `data`."""
+    privates: tuple[dict[str, Any], ...] | None = None
+    absent: Absent | None = None
 
 
 def last_sequence(database: Database) -> int:
@@ -40,50 +69,81 @@ def last_system(database: Database) -> str | None:
     return str(read_leaf(bytes(rows[0].leaf))["system_id"]) if rows else None
 
 
-def events(
-    database: Database,
-    *,
-    first: int = 1,
-    last: int | None = None,
-    exchange: str | None = None,
-    identifier: str | None = None,
-    nhs_number: str | None = None,
-    vault: Vault | None = None,
-) -> Iterator[dict[str, Any]]:
-    """The events of the log in order, one dict for each.
+def first_sealed_from(database: Database, us: int) -> int:
+    """The sequence of the first record that was sealed at `us` or later; of the next one to come if there is none.
 
-    `first` and `last` bound the sequence, both included. `exchange` wants the records of one exchange. `identifier` is
-    any id: of a client's message, a tracking id, a Spine message, an audit identity, an exchange; a UUID is found in
-    either case, with or without ``urn:uuid:``. `nhs_number` looks into the private parts. Both of these give *all*
-    records of every exchange in which they are found (SMSP-AUDIT-004, ACCESS-2 c). Conditions together all have to
-    hold. Events written after the call has begun are not among them.
+    Sealed time never goes back from one record to the next, so that is found by halving. Raises `StorageUnavailable`.
+    """
+    with database.reading(Store.AUDIT) as session:
+        low, high = 1, int(session.execute(select(audit_head.c.sequence))[0].sequence) + 1
+        while low < high:
+            middle = (low + high) // 2
+            leaf = session.rows("SELECT leaf FROM audit_record WHERE sequence = ?", (middle,))[0][0]
+            if _sealed_at(bytes(leaf)[1:]).sealed_at < us:
+                low = middle + 1
+            else:
+                high = middle
+    return low
+
+
+def records(database: Database, sequences: Iterable[int], *, vault: Vault | None = None) -> Iterator[Record]:
+    """The records of these sequence numbers, in the order given; numbers that no record has are passed over.
+
+    With a `vault` to open them, each record has the private parts of its events. Raises `StorageUnavailable`,
+    `PayloadUnreadable`.
+    """
+    for page in _pages(sequences):
+        yield from _records(database, page, vault)
+
+
+def events(
+    database: Database, *, first: int = 1, last: int | None = None, vault: Vault | None = None
+) -> Iterator[dict[str, Any]]:
+    """The events of the records from `first` to `last`, both included, in order, as `told` gives them.
+
+    Events written after the call has begun are not among them. Raises `StorageUnavailable`, `PayloadUnreadable`.
+    """
+    end = last_sequence(database)
+    end = end if last is None else min(last, end)
+    for record in records(database, range(max(first, 1), end + 1), vault=vault):
+        yield from told(record)
+
+
+def told(record: Record) -> Iterator[dict[str, Any]]:
+    """The events of a record, one dict for each.
 
     Keys: sequence, index (of the event in its record), sealed_at, at, type, system, instance, exchange, client,
-    client_message_id, repeats, data, and, if there is a `vault` to open them with, private. Raises
-    `StorageUnavailable`, `PayloadUnreadable`.
+    client_message_id, repeats, data; and if they were asked for, private. Where the record's payload is not there,
+    `private` is None, and another key says why: `removed`, with the order's reference, `archived`, with the file's
+    name, or `missing`.
     """
-    if last is None:
-        last = last_sequence(database)
-    conditions: list[set[int]] = []
-    if exchange is not None:
-        conditions.append(_of_exchanges(database, {exchange}))
-    if identifier is not None:
-        conditions.append(_with_identifier(database, identifier, last))
-    if nhs_number is not None:
-        if vault is None:
-            raise ValueError("patients stand in the private parts, which take a vault to open")
-        conditions.append(_with_nhs_number(database, nhs_number, last, vault))
-    if conditions:
-        found = sorted(s for s in set.intersection(*conditions) if first <= s <= last)
-        pages = (audit_record.c.sequence.in_(chunk) for chunk in _chunks(found, PAGE_RECORDS))
-    else:
-        pages = (audit_record.c.sequence.between(*span) for span in _spans(first, last, PAGE_RECORDS))
-    for page in pages:
-        yield from _events_on(database, page, vault)
+    for index, event in enumerate(record.events):
+        one = {
+            "sequence": record.sequence,
+            "index": index,
+            "sealed_at": iso_time(record.sealed_at),
+            "at": iso_time(event["at"]),
+            "type": event["type"],
+            "system": record.system,
+            "instance": record.instance,
+            "exchange": record.exchange,
+            "client": record.client,
+            "client_message_id": record.client_message_id,
+            "repeats": record.repeats,
+            "data": event["data"],
+        }
+        if record.privates is not None:
+            one["private"] = record.privates[index]
+        if record.absent is not None:
+            one |= {"private": None, record.absent.why: record.absent.reference or True}
+        yield one
 
 
 def bodies(database: Database, sequence: int, vault: Vault) -> tuple[Body, ...]:
-    """The messages kept with one record. Raises `StorageUnavailable`, `PayloadUnreadable`."""
+    """The messages kept with one record, none where there are none here.
+
+    Raises `StorageUnavailable`, `PayloadUnreadable`.
+    """
     query = select(audit_payload.c.salt, audit_payload.c.wrapped, audit_payload.c.bodies).where(
         audit_payload.c.sequence == sequence
     )
@@ -100,114 +160,96 @@ def opened(vault: Vault, part: Part, content: bytes | None, salt: bytes, wrapped
     return vault.open(part, bytes(content), salt=bytes(salt), wrapped=bytes(wrapped))
 
 
-def _with_identifier(database: Database, identifier: str, last: int) -> set[int]:
-    wanted = bare(identifier)
-    needles = {wanted, wanted.lower()} if wanted != identifier or len(wanted) == 36 else {identifier}
-    contains = func.instr if database.kind == "sqlite" else func.pg_catalog.position
-    contained = or_(*(contains(audit_record.c.leaf, encode_text(needle)[1:-1]) > 0 for needle in sorted(needles)))
-    query = select(audit_record.c.sequence, audit_record.c.exchange, audit_record.c.leaf).where(contained)
-    return _search(
-        database, query, last, lambda row: any(bare(text) == wanted for text in _texts(read_leaf(bytes(row.leaf))))
+class _SealedAt(msgspec.Struct):
+    sealed_at: int
+
+
+_sealed_at: Final = msgspec.json.Decoder(_SealedAt).decode
+_privates: Final = msgspec.json.Decoder(tuple[dict[str, Any], ...]).decode
+
+
+def _records(database: Database, page: Sequence[int], vault: Vault | None) -> Iterator[Record]:
+    columns = (audit_record.c.sequence, audit_record.c.hash, audit_record.c.leaf)
+    low, high = min(page), max(page)
+    whole = high - low == len(page) - 1  # neighbours, which are quicker to get as such
+    query = select(*columns).where(
+        audit_record.c.sequence.between(low, high) if whole else audit_record.c.sequence.in_(page)
     )
-
-
-def _with_nhs_number(database: Database, nhs_number: str, last: int, vault: Vault) -> set[int]:
-    wanted = nhs_number.replace(" ", "")
-    query = select(audit_record.c.sequence, audit_record.c.exchange, *_PRIVATE).join(
-        audit_payload, audit_payload.c.sequence == audit_record.c.sequence
-    )
-
-    def holds(row: Row[Any]) -> bool:
-        private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
-        return private is not None and any(text == wanted for text in _texts(msgspec.json.decode(private)))
-
-    return _search(database, query, last, holds)
-
-
-def _search(database: Database, query: Select[Any], last: int, holds: Callable[[Row[Any]], bool]) -> set[int]:
-    """Every record that the query gives and of which `holds` is true, and those of the same exchanges."""
-    exchanges: set[str] = set()
-    alone: set[int] = set()
-    for span in _spans(1, last, _SCAN_RECORDS):
-        with database.reading(Store.AUDIT) as session:
-            found = session.execute(query.where(audit_record.c.sequence.between(*span)))
-        for row in found:
-            if not holds(row):
-                continue
-            if row.exchange is None:
-                alone.add(row.sequence)
-            else:
-                exchanges.add(row.exchange)
-    return alone | _of_exchanges(database, exchanges)
-
-
-def _of_exchanges(database: Database, exchanges: set[str]) -> set[int]:
-    sequences: set[int] = set()
-    for chunk in _chunks(sorted(exchanges), PAGE_RECORDS):
-        with database.reading(Store.AUDIT) as session:
-            rows = session.execute(select(audit_record.c.sequence).where(audit_record.c.exchange.in_(chunk)))
-        sequences.update(row.sequence for row in rows)
-    return sequences
-
-
-def _events_on(database: Database, page: ColumnElement[bool], vault: Vault | None) -> Iterator[dict[str, Any]]:
-    query = select(audit_record.c.sequence, audit_record.c.leaf).where(page).order_by(audit_record.c.sequence)
     if vault is not None:
-        query = query.add_columns(*_PRIVATE).outerjoin(
+        query = query.add_columns(audit_payload.c.sequence.label("kept"), *_PRIVATE).outerjoin(
             audit_payload, audit_payload.c.sequence == audit_record.c.sequence
         )
+    with database.reading(Store.AUDIT) as session:  # to fetch only: on PostgreSQL a transaction may not stand idle
+        fetched = session.execute(query)
+    rows = {row.sequence: (row, read_leaf(bytes(row.leaf))) for row in fetched}
+    gone = [
+        sequence
+        for sequence, (row, leaf) in rows.items()
+        if vault is not None and row.kept is None and (leaf["private"], leaf["bodies"]) != (None, None)
+    ]
+    absent = _absent(database, gone) if gone else {}
+    for sequence in page:
+        if sequence in rows:
+            row, leaf = rows[sequence]
+            yield _record(row, leaf, vault, absent.get(sequence))
+
+
+def _record(row: Row[Any], leaf: dict[str, Any], vault: Vault | None, absent: Absent | None) -> Record:
+    events = tuple(leaf["events"])
+    privates: tuple[dict[str, Any], ...] | None = None
+    if vault is not None and absent is None:
+        private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
+        privates = tuple({} for _ in events) if private is None else _privates(private)
+    return Record(
+        sequence=row.sequence,
+        hash=bytes(row.hash),
+        sealed_at=leaf["sealed_at"],
+        system=leaf["system_id"],
+        instance=leaf["instance"],
+        exchange=leaf["exchange"],
+        client=leaf["client"],
+        client_message_id=leaf["client_message_id"],
+        repeats=leaf["repeats"],
+        events=events,
+        privates=privates,
+        absent=absent,
+    )
+
+
+def _absent(database: Database, sequences: Sequence[int]) -> dict[int, Absent]:
+    """Why the payloads of these records are not here."""
+    removed = select(audit_removal, audit_record.c.leaf).join(
+        audit_record, audit_record.c.sequence == audit_removal.c.record
+    )
+    archived = select(audit_archive).where(
+        audit_archive.c.first <= max(sequences), audit_archive.c.last >= min(sequences)
+    )
     with database.reading(Store.AUDIT) as session:
-        rows = session.execute(query)
-    for row in rows:
-        leaf = read_leaf(bytes(row.leaf))
-        privates = None
-        if vault is not None:
-            private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
-            privates = _privates(private, len(leaf["events"]))
-        for index, event in enumerate(leaf["events"]):
-            told = {
-                "sequence": leaf["sequence"],
-                "index": index,
-                "sealed_at": iso_time(leaf["sealed_at"]),
-                "at": iso_time(event["at"]),
-                "type": event["type"],
-                "system": leaf["system_id"],
-                "instance": leaf["instance"],
-                "exchange": leaf["exchange"],
-                "client": leaf["client"],
-                "client_message_id": leaf["client_message_id"],
-                "repeats": leaf["repeats"],
-                "data": event["data"],
-            }
-            if privates is not None:
-                told["private"] = privates[index]
-            yield told
+        removals = {
+            row.sequence: row for row in session.execute(removed.where(audit_removal.c.sequence.in_(sequences)))
+        }
+        archives = session.execute(archived)
+    found = {}
+    for sequence in sequences:
+        if removal := removals.get(sequence):
+            found[sequence] = Absent("removed", removal.record, _reference(read_leaf(bytes(removal.leaf))))
+        elif archive := next((a for a in archives if a.first <= sequence <= a.last), None):
+            found[sequence] = Absent("archived", archive.record, archive.name)
+        else:
+            found[sequence] = Absent("missing")
+    return found
 
 
-def _privates(private: bytes | None, count: int) -> list[dict[str, Any]]:
-    if private is None:
-        return [{} for _ in range(count)]
-    return msgspec.json.decode(private, type=list[dict[str, Any]])
+def _reference(leaf: dict[str, Any]) -> str | None:
+    return next((reference for event in leaf["events"] if (reference := event["data"].get("reference"))), None)
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Every string in a JSON value, keys of objects apart."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for member in value.values():
-            yield from _texts(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from _texts(member)
-
-
-def _spans(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """First to last, both included, in spans of at most `size`."""
-    for start in range(max(first, 1), last + 1, size):
-        yield start, min(start + size - 1, last)
-
-
-def _chunks(members: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for at in range(0, len(members), size):
-        yield members[at : at + size]
+def _pages(sequences: Iterable[int]) -> Iterator[list[int]]:
+    page: list[int] = []
+    for sequence in sequences:
+        page.append(sequence)
+        if len(page) == PAGE_RECORDS:
+            yield page
+            page = []
+    if page:
+        yield page

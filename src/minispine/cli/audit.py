@@ -1,22 +1,25 @@
-"""`minispine audit`: read the trail.
+"""`minispine audit events` and `audit search`: look at the events of the trail.
 
 Looking at the trail is itself recorded in it, before anything is shown. Nothing here asks a question, and nothing holds
 up a provider that serves from the same database.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from minispine.audit import reading
-from minispine.audit.encoding import encode_json
-from minispine.audit.events import Entry, Event, EventType
+from minispine.audit import reading, search
+from minispine.audit.looking import looked
+from minispine.audit.search import Query
+from minispine.audit.vault import Vault
 from minispine.cli.account import actor
+from minispine.cli.audit_criteria import encode_line, nhs_number_in
 from minispine.cli.errors import Exit, Mistaken
 from minispine.cli.trail import CONFIG, now_us, opened
-from minispine.domain.nhs_number import is_valid
+from minispine.storage import Database
 
 
 def events(
@@ -34,8 +37,9 @@ def events(
 ) -> int:
     """Print the events of the audit trail in order, one JSON object a line.
 
-    Given several conditions, it prints what meets all of them; when nothing does it says so, with exit code 0. That it
-    was asked, by whom and for what is recorded first, so the events printed are those before that record.
+    Given several conditions, it prints the exchanges that meet all of them, one after another; when nothing does it
+    says so, with exit code 0. That it was asked, by whom and for what is recorded first, so the events printed are
+    those before that record.
 
     Args:
         config: The provider's configuration, which says where the trail is.
@@ -54,25 +58,20 @@ def events(
     for option, wanted in (("--exchange", exchange), ("--id", id_)):
         if wanted is not None and not wanted.strip():
             raise Mistaken(f"{option} is empty; leave it out to have every event")
-    nhs_number = _nhs_number(nhs_number_file) if nhs_number_file else None
+    query = Query(
+        exchange=exchange or (),
+        identifier=id_ or (),
+        patient=nhs_number_in(nhs_number_file) if nhs_number_file else (),
+        first=from_,
+        last=to,
+    )
     shown = 0
     with opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys) as trail:
         with trail.log() as log:
-            read_at = log.append_now(
-                _reading(
-                    first=from_, last=to, private=private, exchange=exchange, identifier=id_, nhs_number=nhs_number
-                )
-            )
-        last = read_at.sequence - 1
-        for event in reading.events(
-            trail.database,
-            first=from_,
-            last=last if to is None else min(to, last),
-            exchange=exchange,
-            identifier=id_,
-            nhs_number=nhs_number,
-            vault=trail.keys.vault() if private or nhs_number else None,
-        ):
+            record = looked(query, actor=actor(), command="audit events", at=now_us(), private_shown=private)
+            before = log.append_now(record).sequence
+        bounds = range(max(1, from_), before if to is None else min(to + 1, before))
+        for event in _events(trail.database, trail.keys.vault(), query, bounds, private=private):
             sys.stdout.buffer.write(encode_line(event))
             shown += 1
     if not shown:
@@ -80,37 +79,14 @@ def events(
     return Exit.DONE
 
 
-def encode_line(event: dict[str, object]) -> bytes:
-    """One event as a line of JSON, its keys in the order that `reading.events` gives them."""
-    return b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(key), encode_json(value)) for key, value in event.items())
-
-
-def _reading(
-    *,
-    first: int,
-    last: int | None,
-    private: bool,
-    exchange: str | None,
-    identifier: str | None,
-    nhs_number: str | None,
-) -> Entry:
-    """The record that somebody reads the trail: who and how in the open, what was typed in the private part."""
-    typed = {"exchange": exchange, "identifier": identifier, "nhs_number": nhs_number}
-    criteria = {name: value for name, value in typed.items() if value is not None}
-    told = {
-        "actor": actor(),
-        "command": "audit events",
-        "criteria": sorted(criteria),
-        "first": first,
-        "last": last,
-        "private_shown": private,
-    }
-    return Entry(events=(Event(type=EventType.AUDIT_READ, at=now_us(), data=told, private=criteria),))
-
-
-def _nhs_number(file: Path) -> str:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8", errors="replace")
-    number = text.replace(" ", "").strip()
-    if not is_valid(number):
-        raise Mistaken(f"{'standard input' if str(file) == '-' else file}: this is not an NHS number")
-    return number
+def _events(
+    database: Database, vault: Vault, query: Query, bounds: range, *, private: bool
+) -> Iterator[dict[str, Any]]:
+    if not (query.exchange or query.identifier or query.patient):
+        yield from reading.events(database, first=bounds.start, last=bounds.stop - 1, vault=vault if private else None)
+        return
+    anywhere = Query(exchange=query.exchange, identifier=query.identifier, patient=query.patient)
+    for exchange in search.exchanges(database, vault, anywhere, private=private):
+        for record in exchange.records:
+            if record.sequence in bounds:
+                yield from reading.told(record)
