@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from minispine.audit import declaration, keyfiles, reading
+from minispine.audit import declaration, keyfiles, reading, search
 from minispine.audit.actor import Actor
 from minispine.audit.note import Signer
 from minispine.audit.opening import open_database, open_log, origin_of
@@ -310,11 +310,14 @@ class House:
                 total += float(value)
         return total
 
-    def trail(self, first: int = 1, **search: Any) -> list[dict[str, Any]]:
-        """The events of the audit log, private parts included."""
+    def trail(self, first: int = 1, *, identifier: str | None = None) -> list[dict[str, Any]]:
+        """The events of the audit log, or of the exchanges in which an id occurs, private parts included."""
         with Database.open(self.settings["storage"]["url"]) as database:
             vault = keyfiles.load(load(self.config).audit.keys).vault()
-            return list(reading.events(database, first=first, vault=vault, **search))
+            if identifier is None:
+                return list(reading.events(database, first=first, vault=vault))
+            found = search.exchanges(database, vault, search.Query(identifier=identifier, first=first), private=True)
+            return [event for each in found for record in each.records for event in reading.told(record)]
 
     def last(self) -> int:
         """The number of the log's last record."""
