@@ -176,14 +176,23 @@ def _inode(file: Path) -> tuple[int, int] | None:
 class Database:
     """Where the audit log and the registry are kept. Safe to use from any thread; opening it does no I/O.
 
+    Pickled for a process of our own, it is the same database there; the password goes with it.
+
     `lock_timeout_s` bounds how long a statement waits for a lock. On PostgreSQL the server ends a transaction that
     stands idle for half of that, so that a process that was stopped cannot hold the others up.
     """
 
-    def __init__(self, kind: Kind, engines: Mapping[Store, Engine], folder: Path | None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        engines: Mapping[Store, Engine],
+        folder: Path | None,
+        opening: tuple[str, str | None, float],
+    ) -> None:
         self.kind: Final = kind
         self.folder: Final = folder
         self._engines = engines
+        self._opening = opening
 
     @classmethod
     def open(cls, url: str, password: str | None = None, *, lock_timeout_s: float = 3.0) -> "Database":
@@ -191,14 +200,15 @@ class Database:
 
         Raises `StorageMisconfigured` for anything else, and for a PostgreSQL address that carries a password.
         """
+        opening = url, password, lock_timeout_s
         scheme, _, rest = url.partition(":")
         if scheme == "sqlite" and rest:
             folder = Path(rest)
             engines = {store: _sqlite_engine(folder / f"{store}.db", lock_timeout_s) for store in Store}
-            return cls("sqlite", engines, folder)
+            return cls("sqlite", engines, folder, opening)
         if scheme in ("postgresql", "postgres"):
             engine = _postgresql_engine(url, password, lock_timeout_s)
-            return cls("postgresql", dict.fromkeys(Store, engine), None)
+            return cls("postgresql", dict.fromkeys(Store, engine), None, opening)
         raise StorageMisconfigured("a database is sqlite:DIRECTORY or postgresql://user@host:port/name")
 
     @property
@@ -254,6 +264,10 @@ class Database:
         except (SQLAlchemyError, *_DRIVER_ERRORS) as error:
             raise _unavailable(error) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process: the same database, opened anew.
+        return _opened_again, self._opening
+
     def close(self) -> None:
         """Close every connection that is not in use."""
         for engine in set(self._engines.values()):
@@ -284,6 +298,10 @@ class Database:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _opened_again(url: str, password: str | None, lock_timeout_s: float) -> Database:
+    return Database.open(url, password, lock_timeout_s=lock_timeout_s)
 
 
 def _sqlite_engine(file: Path, lock_timeout_s: float) -> Engine:
