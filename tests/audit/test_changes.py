@@ -1,5 +1,6 @@
 """No change of the registry without its record, and no record without its change, whatever breaks in between."""
 
+import json
 from typing import Any
 
 import pytest
@@ -117,3 +118,31 @@ def test_a_record_that_is_owed_is_written_before_the_next_change(
     assert changes(sqlite_database) == []
     assert change(sqlite_database, make_log(sqlite_database), {"name": "New"}) == 2
     assert [r["version"] for r in changes(sqlite_database)] == [1, 2]
+
+
+def test_free_text_of_a_document_stands_in_the_private_part(database: Database, log: AuditLog) -> None:
+    change(database, log, {"name": "Ward", "note": "for Mr Markerby"}, reason=None)
+    change(database, log, {"name": "Ward", "note": "for nobody"}, reason=None)
+    first, second = events(database, first=FIRST, vault=VAULT)
+    assert (first["data"]["after"], first["data"]["changed_entries"]) == ({"name": "Ward"}, 2)
+    assert first["private"] == {"note_after": "for Mr Markerby"}
+    assert (second["data"]["before"], second["data"]["after"]) == ({"name": "Ward"}, {"name": "Ward"})
+    assert second["private"] == {"note_before": "for Mr Markerby", "note_after": "for nobody"}
+
+
+def test_a_record_owed_by_the_first_release_is_written_in_the_form_of_now(
+    sqlite_database: Database, make_log: LogMaker
+) -> None:
+    log = make_log(sqlite_database)
+    told = {"kind": "client", "key": "ward", "version": 1, "before": None, "after": {"name": "Ward"}}
+    told |= {"actor": {"account": "jo", "uid": 7}, "reason": "asked for"}
+    event = {"type": "client.edited", "at": 5, "data": told, "private": {}}
+    with sqlite_database.session(Store.REGISTRY) as session:
+        session.run(
+            "INSERT INTO registry_outbox (kind, key, version, event) VALUES ('client', 'ward', 1, ?)",
+            (json.dumps(event),),
+        )
+    assert settle(sqlite_database, log) == 1
+    (written,) = events(sqlite_database, first=FIRST, vault=VAULT)
+    assert (written["data"]["actor"]["user_id"], written["data"]["changed_entries"]) == ("jo", 1)
+    assert written["private"] == {"reason": "asked for"}

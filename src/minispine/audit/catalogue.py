@@ -143,6 +143,10 @@ _DOCUMENT: Final[Fields] = {
     **_BEFORE_AFTER,
 }
 _REASON_TYPED: Final[Fields] = {"reason": "why, in the words of whoever did it, or null"}
+_TYPED: Final[Fields] = _REASON_TYPED | {
+    "note_before": "the document's own note, as it was",
+    "note_after": "the document's own note, as it is now",
+}
 _LOOK_UP: Final[Fields] = {
     "directory": "which directory",
     "search": "what was searched for: a user role profile, an ASID, an organisation",
@@ -600,16 +604,16 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         planned=True,
     ),
     EventType.CLIENT_ADDED: Kind(
-        meaning="A client was registered.", needs=_DOCUMENT, private_may=_REASON_TYPED, writer=_COMMANDS
+        meaning="A client was registered.", needs=_DOCUMENT, private_may=_TYPED, writer=_COMMANDS
     ),
     EventType.CLIENT_EDITED: Kind(
-        meaning="A client's registration was changed.", needs=_DOCUMENT, private_may=_REASON_TYPED, writer=_COMMANDS
+        meaning="A client's registration was changed.", needs=_DOCUMENT, private_may=_TYPED, writer=_COMMANDS
     ),
     EventType.CLIENT_DISABLED: Kind(
-        meaning="A client may no longer ask.", needs=_DOCUMENT, private_may=_REASON_TYPED, writer=_COMMANDS
+        meaning="A client may no longer ask.", needs=_DOCUMENT, private_may=_TYPED, writer=_COMMANDS
     ),
     EventType.CLIENT_ENABLED: Kind(
-        meaning="A client may ask again.", needs=_DOCUMENT, private_may=_REASON_TYPED, writer=_COMMANDS
+        meaning="A client may ask again.", needs=_DOCUMENT, private_may=_TYPED, writer=_COMMANDS
     ),
     EventType.TABLE_CHANGED: Kind(
         meaning="A reference table got a new version.",

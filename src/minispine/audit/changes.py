@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import delete, insert, select
 
+from minispine.audit.actor import Actor
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
@@ -19,6 +20,8 @@ from minispine.storage import Database, Session, StorageUnavailable, Store
 from minispine.storage.registry import put_document
 from minispine.storage.tables import registry_outbox
 
+FREE_TEXT: Final = frozenset({"note"})
+"""Members of documents in which anybody may have written anything; of a change they stand in the private part."""
 _RECORDED: Final = "SELECT sequence FROM audit_change WHERE kind = ? AND key = ? AND version = ?"
 _NOW_RECORDED: Final = "INSERT INTO audit_change (kind, key, version, sequence) VALUES (?, ?, ?, ?)"
 
@@ -83,11 +86,24 @@ def settle(database: Database, log: AuditLog) -> int:
                 )
             )
             if rows and not hold.audit.rows(_RECORDED, (kind, key, version)):
-                event = msgspec.json.decode(rows[0].event, type=Event)
+                event = _as_written_now(msgspec.json.decode(rows[0].event, type=Event))
                 _record(log, hold, Entry(events=(event,)), kind, key, version)
                 settled += 1
         _forget(database, kind, key, version)
     return settled
+
+
+def _as_written_now(event: Event) -> Event:
+    """An event that the first release owed, in the form that one has now."""
+    data, private = dict(event.data), dict(event.private)
+    if "reason" in data and (reason := data.pop("reason")):
+        private["reason"] = reason
+    actor = data.get("actor") or {}
+    if "user_id" not in actor:
+        account, uid = actor.get("account"), actor.get("uid")
+        data["actor"] = Actor(user_id=account or str(uid), account=account, uid=uid).as_data()
+    data.setdefault("changed_entries", _differing(data.get("before"), data.get("after")))
+    return msgspec.structs.replace(event, data=data, private=private)
 
 
 def _put(
@@ -112,17 +128,29 @@ def _put(
         reason=reason,
     )
     version = (before.version if before else 0) + 1
+    held, private = _apart(before.body if before else None, body)
+    if reason is not None:
+        private["reason"] = reason
     told = {
         "kind": kind,
         "key": key,
         "version": version,
         "changed_entries": _differing(before.body if before else None, body),
         "actor": actor,
-        "before": _exact(before.body) if before else None,
-        "after": _exact(body),
+        "before": _exact(held[0]),
+        "after": _exact(held[1]),
     }
-    private = {} if reason is None else {"reason": reason}
     return version, Entry(events=(Event(type=event, at=at, data=told, private=private),))
+
+
+def _apart(before: Any, after: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Both documents without their free text, and that free text by itself: nobody knows what is in it."""
+    held, apart = [], {}
+    for side, document in (("before", before), ("after", after)):
+        found = {name: document[name] for name in FREE_TEXT if name in document} if document else {}
+        held.append({k: v for k, v in document.items() if k not in FREE_TEXT} if document else document)
+        apart |= {f"{name}_{side}": text for name, text in found.items() if text}
+    return held, apart
 
 
 def _differing(before: Any, after: Any) -> int:
