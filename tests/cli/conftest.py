@@ -64,6 +64,12 @@ client_ca = "{keys}/clients/ca.pem"
 crl = ["{keys}/clients/crl.pem"]
 [clock]
 servers = ["localhost:1", "localhost:2"]
+[[audit.witnesses]]
+kind = "syslog"
+name = "syslog"
+host = "localhost"
+port = 1
+ca = "{keys}/spine/ca.pem"
 [spine.pds]
 url = "https://localhost:1/sync-service"
 to_asid = "928942012545"

@@ -9,6 +9,7 @@ import pytest
 
 from minispine.config import ConfigurationInvalid, Settings, check, example, load, load_with_digest
 from minispine.config.loading import RULES
+from minispine.config.settings import DirectoryWitness, HttpsWitness, SyslogWitness
 
 MINIMAL = """
 system_id = "RXX-SMSP-1"
@@ -21,6 +22,10 @@ client_ca = "clients.pem"
 [clock]
 servers = ["time-1.example.org", "time-2.example.org:1123"]
 {clock}
+[[audit.witnesses]]
+kind = "directory"
+name = "other-disk"
+directory = "witness"
 [spine.pds]
 url = "https://spine.example.org/sync-service"
 to_asid = "928942012545"
@@ -29,6 +34,9 @@ key = "b"
 ca = "c"
 {rest}
 """
+
+
+WITNESS = '[[audit.witnesses]]\nname = "two"\n'
 
 
 @pytest.fixture
@@ -83,6 +91,17 @@ def test_what_is_left_out_has_its_default(written: Callable[..., Path]) -> None:
         ({"machines": "public_url = 3"}, "machines.public_url", "must be a string, not a whole number"),
         ({"top": "management = 3"}, "management", "must be a table, not a whole number"),
         ({"top": 'log_level = "loud"'}, "log_level", "must be one of debug, info, warning, error"),
+        ({"top": 'profile = "trial"'}, "profile", "must be one of production, demonstration"),
+        ({"rest": WITNESS}, "audit.witnesses[1].kind", "is missing"),
+        ({"rest": WITNESS + 'kind = "disk"'}, "audit.witnesses[1].kind", "must be one of directory, syslog, https"),
+        ({"rest": WITNESS + 'kind = "directory"'}, "audit.witnesses[1].directory", "is missing"),
+        ({"rest": WITNESS + 'kind = "syslog"\nport = "x"'}, "audit.witnesses[1].port", "must be a whole number"),
+        (
+            {"rest": WITNESS + 'kind = "directory"\ndirectory = "x"\noff = true'},
+            "audit.witnesses[1].off",
+            "is not a known key",
+        ),
+        ({"rest": WITNESS + 'kind = "directory"\ndirectory = ""'}, "audit.witnesses[1].directory", "is empty"),
     ],
 )
 def test_a_mistake_names_file_key_and_reason(
@@ -95,6 +114,27 @@ def test_a_mistake_names_file_key_and_reason(
     assert reason in refused.value.reason
     assert str(refused.value).startswith(f"{file}: {key}: ")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.requirement("IG-3.9.7", "b")
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        ({"top": "audit_enabled = false"}, "audit_enabled"),
+        ({"rest": "[audit]\nenabled = false"}, "audit.enabled"),
+        ({"rest": '[audit]\nlevel = "none"'}, "audit.level"),
+        ({"rest": '[audit]\nexclude = ["exchange.received"]'}, "audit.exclude"),
+        ({"rest": "[audit.events]\nlogin = false"}, "audit.events"),
+        ({"rest": "[exchange]\naudit = false"}, "exchange.audit"),
+        ({"rest": "[storage]\naudit = false"}, "storage.audit"),
+    ],
+)
+def test_no_key_switches_the_audit_trail_off(written: Callable[..., Path], parts: dict[str, str], key: str) -> None:
+    file = written(**parts)
+    with pytest.raises(ConfigurationInvalid) as refused:
+        load(file)
+    assert refused.value.key == key
+    assert "is not a known key" in refused.value.reason
 
 
 @pytest.mark.parametrize("missing", ["system_id", "machines.certificate", "spine.pds.url"])
@@ -116,8 +156,14 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes | None
         load(file)
 
 
+DIRECTORY = DirectoryWitness(name="disk", directory=Path("/mnt"))
+SYSLOG = SyslogWitness(name="syslog", host="syslog.example.org", ca=Path("ca.pem"))
+HTTPS = HttpsWitness(name="https", url="https://witness.example.org/smsp", vkey="w+00+x", ca=Path("ca.pem"))
+REPLACE = msgspec.structs.replace
+
 BROKEN: list[tuple[str, Any]] = [
     ("system_id", "two words"),
+    ("profile", "demonstration"),
     ("machines.port", 65536),
     ("machines.trusted_proxies", ("proxy.example.org",)),
     ("machines.proxy_header", "X-Cert"),
@@ -131,6 +177,17 @@ BROKEN: list[tuple[str, Any]] = [
     ("management.port", 8443),
     ("storage.url", "mysql://x/y"),
     ("storage.url", "postgresql://user:secret@localhost/x"),
+    ("audit.checkpoint_interval_s", 0.5),
+    ("audit.no_witness_reason", " "),
+    ("audit.no_witness_reason", "a trial"),
+    ("audit.witnesses", ()),
+    ("audit.witnesses", (REPLACE(DIRECTORY, name="two words"),)),
+    ("audit.witnesses", (DIRECTORY, REPLACE(SYSLOG, name="disk"))),
+    ("audit.witnesses", (REPLACE(SYSLOG, port=0),)),
+    ("audit.witnesses", (REPLACE(HTTPS, url="https://user@witness.example.org/"),)),
+    ("audit.witnesses", (REPLACE(HTTPS, vkey=None),)),
+    ("audit.witnesses", (REPLACE(SYSLOG, certificate=Path("own.pem")),)),
+    ("audit.witnesses", (REPLACE(HTTPS, timeout_s=61.0),)),
     ("spine.pds.url", "https://user@spine.example.org/"),
     ("spine.pds.to_asid", "1"),
     ("spine.pds.proxy", "socks://x"),
@@ -192,6 +249,9 @@ def test_every_rule_has_a_breach_above() -> None:
         ("management.port", 0),
         ("storage.url", "postgresql://user@localhost:5432/minispine"),
         ("clock.servers", ("10.0.0.1", "10.0.0.1:1123", "[2001:db8::1]", "[2001:db8::1]:1123")),
+        ("audit.witnesses", (DIRECTORY, SYSLOG, HTTPS)),
+        ("audit.witnesses", (REPLACE(SYSLOG, certificate=Path("own.pem"), key=Path("own.key")),)),
+        ("audit.witnesses", (REPLACE(HTTPS, protocol="post", vkey=None),)),
     ],
 )
 def test_what_is_right_is_let_pass(written: Callable[..., Path], key: str, value: Any) -> None:

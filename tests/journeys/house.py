@@ -170,7 +170,7 @@ class House:
         self.config = folder / "minispine.toml"
         pki = self.keys
         self.settings: dict[str, dict[str, Any]] = {
-            "": {"system_id": "journey", "workers": 1},
+            "": {"system_id": "journey", "profile": "demonstration", "workers": 1},
             "machines": {
                 "port": 0,
                 "certificate": f"{pki}/issued/provider.pem",

@@ -52,6 +52,7 @@ _PATIENCE_S: Final = 60.0
 _CONFIGURATION: Final = """\
 # Written by `minispine demo`. `minispine config example` prints every setting with its meaning.
 system_id = "minispine-demo"
+profile = "demonstration"
 
 [machines]
 port = 0

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from minispine.config import settings as module
-from minispine.config.loading import nested_struct
+from minispine.config.loading import listed_structs, nested_struct
 from minispine.config.settings import Settings
 
 EXAMPLES: Final[dict[str, Any]] = {
@@ -24,6 +24,23 @@ EXAMPLES: Final[dict[str, Any]] = {
     "machines.client_ca": "keys/clients-ca.pem",
     "machines.public_url": "https://smsp.example.nhs.uk",
     "storage.password_file": "keys/database.password",
+    "audit.directory": "published",
+    "audit.no_witness_reason": "a trial in our own network, until the witness at the regional hub is there",
+    "audit.witnesses.directory.name": "backup-server",
+    "audit.witnesses.directory.directory": "/mnt/backup-server/minispine-checkpoints",
+    "audit.witnesses.syslog.name": "security-log",
+    "audit.witnesses.syslog.host": "syslog.example.nhs.uk",
+    "audit.witnesses.syslog.ca": "keys/syslog-ca.pem",
+    "audit.witnesses.syslog.certificate": "keys/witness-client.pem",
+    "audit.witnesses.syslog.key": "keys/witness-client.key",
+    "audit.witnesses.syslog.key_password_file": "keys/witness-client.password",
+    "audit.witnesses.https.name": "region",
+    "audit.witnesses.https.url": "https://witness.example.nhs.uk",
+    "audit.witnesses.https.vkey": "witness.example.nhs.uk/w1+3d6e1fc5+BBPlRzvbLQyee9QIG2zbiliWYVl5pQhow7/bj+zT5SEq",
+    "audit.witnesses.https.ca": "keys/witness-ca.pem",
+    "audit.witnesses.https.certificate": "keys/witness-client.pem",
+    "audit.witnesses.https.key": "keys/witness-client.key",
+    "audit.witnesses.https.key_password_file": "keys/witness-client.password",
     "audit.origin": "minispine/RXX-SMSP-1",
     "spine.pds.url": "https://spine.example.nhs.uk/sync-service",
     "spine.pds.to_asid": "928942012545",
@@ -39,6 +56,8 @@ EXAMPLES: Final[dict[str, Any]] = {
 
 _TO_BE_GIVEN: Final = frozenset({"clock.servers"})
 """Keys that are read without a value but not served without one, unless something else is set."""
+_TABLES_TO_BE_GIVEN: Final = frozenset({("audit.witnesses", "directory")})
+"""Tables of lists that stand as they must be filled in, for the same reason; every other stands commented out."""
 
 _WIDTH: Final = 110
 
@@ -53,37 +72,66 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
 
 
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the file: its name (none: the top of the file), what it is for, and its keys.
+
+    `kind` is None but for a table of a list, [[name]], of which there may be any number of each kind.
+    """
+
+    name: str
+    meaning: str
+    settings: tuple[Setting, ...]
+    kind: str | None = None
+
+
 def example() -> str:
     """Write a whole minispine.toml with comments; as it stands it loads, its files being the reader's to make."""
     lines = ["# minispine.toml. Paths are relative to the folder of this file.", ""]
-    for section, meaning, settings in sections():
-        if section:
-            lines += [*_comment(meaning), f"[{section}]"]
-        for setting in settings:
+    for section in sections():
+        given = section.kind is None or (section.name, section.kind) in _TABLES_TO_BE_GIVEN
+        if section.name:
+            header = f"[{section.name}]" if section.kind is None else f"[[{section.name}]]"
+            lines += [*_comment(section.meaning), header if given else f"# {header}"]
+        for setting in section.settings:
             lines += _comment(setting.meaning)
-            lines += [f"{'' if setting.required else '# '}{setting.name} = {setting.value}"]
+            lines += [f"{'' if setting.required and given else '# '}{setting.name} = {setting.value}"]
         lines.append("")
     return "\n".join(lines)
 
 
-def sections() -> Iterator[tuple[str, str, list[Setting]]]:
-    """Give each section (the first is the nameless top), what it is for, and its keys, in the order of the file."""
+def sections() -> Iterator[Section]:
+    """Give each section in the order of the file."""
     yield from _sections(Settings, "")
 
 
-def _sections(struct: type[msgspec.Struct], section: str) -> Iterator[tuple[str, str, list[Setting]]]:
-    settings, nested = [], []
+def _sections(struct: type[msgspec.Struct], section: str) -> Iterator[Section]:
+    settings: list[Setting] = []
+    below: list[Iterator[Section]] = []
     for field in msgspec.structs.fields(struct):
         inner = nested_struct(field.type)
         key = f"{section}.{field.name}" if section else field.name
         if inner is not None:
-            nested.append((key, inner))
+            below.append(_sections(inner, key))
+        elif kinds := listed_structs(field.type):
+            below += [_listed(kind, key) for kind in kinds]
         else:
             settings.append(_setting(struct, field, section, key))
     if settings:
-        yield section, _purpose(struct), settings
-    for key, inner in nested:
-        yield from _sections(inner, key)
+        yield Section(name=section, meaning=_purpose(struct), settings=tuple(settings))
+    for sections in below:
+        yield from sections
+
+
+def _listed(struct: type[msgspec.Struct], section: str) -> Iterator[Section]:
+    """Give the section of a table of a list."""
+    kind = str(struct.__struct_config__.tag)
+    tag = Setting(
+        section=section, name=str(struct.__struct_config__.tag_field), value=_toml(kind), required=True, meaning=""
+    )
+    settings = [
+        _setting(struct, field, section, f"{section}.{kind}.{field.name}") for field in msgspec.structs.fields(struct)
+    ]
+    yield Section(name=section, meaning=_purpose(struct), settings=(tag, *settings), kind=kind)
 
 
 def _setting(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo, section: str, key: str) -> Setting:

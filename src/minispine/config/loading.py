@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from minispine.config.settings import Settings
+from minispine.config.settings import DirectoryWitness, HttpsWitness, Settings, SyslogWitness, Witness
 from minispine.config.time_servers import time_server
 
 Severity = Literal["error", "warning"]
@@ -31,6 +31,8 @@ DAY_S: Final = 86_400.0
 LEAST_TIME_SERVERS: Final = 2
 """With fewer, one that is wrong could not be told from our own clock being wrong."""
 LEAST_POLITE_INTERVAL_S: Final = 15.0
+
+MOST_WITNESS_TIMEOUT_S: Final = 60.0
 
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
@@ -43,6 +45,8 @@ _WORDS: Final = {
     "object": "a table",
     "null": "nothing",
 }
+_MISSING: Final = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>[^`]+)`")
 _ABSENT: Final = object()
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -276,12 +280,64 @@ def _time_servers(values: tuple[str, ...], _: Settings) -> bool:
         return False
 
 
+def _each(test: Callable[[Any], bool]) -> Callable[[Any, Settings], bool]:
+    """Hold every table of a list to a test."""
+    return lambda values, _: all(test(value) for value in values)
+
+
+def _name(witness: Witness) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9-]{1,64}", witness.name))
+
+
+def _server(witness: Witness) -> bool:
+    if not isinstance(witness, SyslogWitness):
+        return True
+    return bool(re.fullmatch(r"[A-Za-z0-9.:_-]+", witness.host)) and 1 <= witness.port <= 65535
+
+
+def _address(witness: Witness) -> bool:
+    if not isinstance(witness, HttpsWitness):
+        return True
+    parts = _url(witness.url)
+    return (
+        parts is not None
+        and parts.scheme == "https"
+        and not (parts.query or parts.fragment or parts.username)
+        and witness.url.isascii()
+        and witness.url.isprintable()
+    )
+
+
+def _own_certificate_whole(witness: Witness) -> bool:
+    if isinstance(witness, DirectoryWitness):
+        return True
+    return (witness.certificate is None) == (witness.key is None)
+
+
+def _patience(witness: Witness) -> bool:
+    return isinstance(witness, DirectoryWitness) or 0 < witness.timeout_s <= MOST_WITNESS_TIMEOUT_S
+
+
+def _signs(witness: Witness) -> bool:
+    return not isinstance(witness, HttpsWitness) or witness.protocol == "post" or bool(witness.vkey)
+
+
+def _witnessed(witnesses: tuple[Witness, ...], settings: Settings) -> bool:
+    return bool(witnesses) or settings.profile != "production" or settings.audit.no_witness_reason is not None
+
+
 def _apart(value: int, settings: Settings) -> bool:
     return value == 0 or value != settings.machines.port
 
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule("system_id", lambda v, _: bool(re.fullmatch(r"[!-~]{1,64}", v)), "must be 1 to 64 characters without blanks"),
+    Rule(
+        "profile",
+        lambda v, _: v == "production",
+        "the audit log needs no witness, so that it could be rewritten: for trials with nobody's real data",
+        "warning",
+    ),
     Rule("machines.port", _port, "must be a port number, 0 to 65535"),
     Rule("machines.trusted_proxies", _addresses, "must be IP addresses"),
     Rule(
@@ -303,6 +359,43 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("management.port", _apart, "must not be the port of machines"),
     Rule("storage.url", _known_store, "must be sqlite:DIRECTORY or postgresql://USER@HOST/DATABASE"),
     Rule("storage.url", _no_password, "must not hold a password; put it into a file and name that in password_file"),
+    Rule(
+        "audit.checkpoint_interval_s",
+        lambda v, _: 1 <= v <= 3600,
+        "must be 1 to an hour, 3600: what was recorded since the last checkpoint could be rewritten and nobody see it",
+    ),
+    Rule(
+        "audit.no_witness_reason",
+        lambda v, _: bool(v.strip()) and v.isprintable(),
+        "must be a reason in words, on one line, that whoever is shown it can judge",
+    ),
+    Rule(
+        "audit.no_witness_reason",
+        lambda v, _: not v.strip(),
+        "says that nobody outside can tell whether the audit log was rewritten; take it out once there is a witness",
+        "warning",
+    ),
+    Rule(
+        "audit.witnesses",
+        _witnessed,
+        "must name a witness, [[audit.witnesses]]; or say in audit.no_witness_reason why there is none;"
+        ' or, for a trial, set profile = "demonstration"',
+    ),
+    Rule("audit.witnesses", _each(_name), "must each have a name of letters, digits and hyphens, at most 64"),
+    Rule("audit.witnesses", lambda v, _: len({w.name for w in v}) == len(v), "must each have a name of its own"),
+    Rule("audit.witnesses", _each(_server), "must each name a host and a port, 1 to 65535, if of kind syslog"),
+    Rule(
+        "audit.witnesses",
+        _each(_address),
+        "must each have an https address without user, query or fragment, if of kind https",
+    ),
+    Rule(
+        "audit.witnesses",
+        _each(_signs),
+        'must each have a vkey, if of kind https and protocol "tlog-witness"',
+    ),
+    Rule("audit.witnesses", _each(_own_certificate_whole), "must each have both a certificate and its key, or neither"),
+    Rule("audit.witnesses", _each(_patience), "must each have a timeout_s of more than 0 and at most a minute, 60"),
     Rule("spine.pds.url", _https, "must be an https address without user, query or fragment"),
     Rule("spine.pds.to_asid", lambda v, _: bool(re.fullmatch(r"[0-9]{12}", v)), "must be an ASID of 12 digits"),
     Rule("spine.pds.proxy", _proxy, "must be an http or https address"),
@@ -407,6 +500,15 @@ def nested_struct(annotation: Any) -> type[msgspec.Struct] | None:
     return next((a for a in alternatives if isinstance(a, type) and issubclass(a, msgspec.Struct)), None)
 
 
+def listed_structs(annotation: Any) -> tuple[type[msgspec.Struct], ...]:
+    """Give the structs that the tables of a list ([[section.name]]) may be; none for an annotation of another kind."""
+    if typing.get_origin(annotation) is not tuple:
+        return ()
+    inner = typing.get_args(annotation)[0]
+    alternatives = typing.get_args(inner) if isinstance(inner, UnionType) else (inner,)
+    return tuple(a for a in alternatives if isinstance(a, type) and issubclass(a, msgspec.Struct))
+
+
 def _explained(error: msgspec.ValidationError, kind: Any = None) -> tuple[str, str]:
     """Turn the reading library's words into where in the value the fault is (empty: the value itself) and a reason.
 
@@ -417,9 +519,19 @@ def _explained(error: msgspec.ValidationError, kind: Any = None) -> tuple[str, s
     if expected := _EXPECTED.search(what):
         reason = f"must be {_in_words(expected['expected'])}"
         return where, f"{reason}, not {_in_words(expected['got'])}" if expected["got"] else reason
+    if missing := _MISSING.search(what):
+        return f"{where}.{missing['name']}", "is missing"
+    if unknown := _UNKNOWN.search(what):
+        return f"{where}.{unknown['name']}", "is not a known key"
     if what.startswith("Invalid enum value") and (permitted := typing.get_args(kind)):
         return where, f"must be one of {', '.join(permitted)}"
+    if what.startswith("Invalid value") and (structs := listed_structs(kind)):
+        return where, f"must be one of {', '.join(_tag(struct) for struct in structs)}"
     return where, what[:1].lower() + what[1:].replace("`", "")
+
+
+def _tag(struct: type[msgspec.Struct]) -> str:
+    return str(struct.__struct_config__.tag)
 
 
 def _in_words(kinds: str) -> str:

@@ -52,6 +52,61 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     password_file: Path | None = None
 
 
+class DirectoryWitness(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="directory"
+):
+    """A directory on another disk or machine, best one that those who keep the log cannot write to by themselves."""
+
+    name: str
+    """What this witness is called in messages; letters, digits and hyphens. Another name begins another history."""
+    directory: Path
+    """Has to be there; each checkpoint becomes a file in it."""
+
+
+class SyslogWitness(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="syslog"
+):
+    """A syslog server over TLS (RFC 5425), which is sent each checkpoint as one message."""
+
+    name: str
+    host: str
+    port: int = 6514
+    ca: Path
+    """PEM: the only authorities trusted for this server."""
+    certificate: Path | None = None
+    """PEM: our own certificate, for a server that asks for one."""
+    key: Path | None = None
+    key_password_file: Path | None = None
+    timeout_s: float = 10.0
+    """How long each step may take: to connect, the handshake, to send."""
+
+
+class HttpsWitness(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="https"
+):
+    """An HTTPS server that is sent each checkpoint with POST."""
+
+    name: str
+    url: str
+    """The address to post to; of a witness, its submission prefix, to which "/add-checkpoint" is added."""
+    protocol: Literal["tlog-witness", "post"] = "tlog-witness"
+    """With `tlog-witness` the server is sent a proof, and signs (C2SP); with `post` it takes what it is sent."""
+    vkey: str | None = None
+    """The witness's public key, as C2SP signed-note writes one; needed with `tlog-witness`."""
+    ca: Path
+    """PEM: the only authorities trusted for this server."""
+    certificate: Path | None = None
+    """PEM: our own certificate, for a server that asks for one."""
+    key: Path | None = None
+    key_password_file: Path | None = None
+    timeout_s: float = 10.0
+    """How long each step may take: to connect, the handshake, to send, to wait for the answer."""
+
+
+Witness = DirectoryWitness | SyslogWitness | HttpsWitness
+"""[[audit.witnesses]]: who outside is shown every checkpoint, so that nobody can rewrite the log and not be seen."""
+
+
 class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[audit]: the keys of the audit log, and where its checkpoints go. `minispine audit init` makes what is needed."""
 
@@ -59,6 +114,14 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The folder of the log's secret keys; keep a copy of it where the database is not."""
     origin: str | None = None
     """The name of the log in its checkpoints, without blanks and pluses; "minispine/" and `system_id` when unset."""
+    checkpoint_interval_s: float = 60.0
+    """How often a checkpoint is made while records are added; without any, each tenth time."""
+    directory: Path | None = None
+    """Where the log is published for others to check: its checkpoints, and the records without their payloads."""
+    no_witness_reason: str | None = None
+    """Why there is no witness, shown for as long as that is so; a production profile does not start without either."""
+    witnesses: tuple[Witness, ...] = ()
+    """Who outside is shown every checkpoint; without one, nobody can prove that the log was not rewritten."""
 
 
 class SpinePds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +209,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     system_id: str
     """The identifier of this installation in every audit record (SMSP-AUDIT-009)."""
+    profile: Literal["production", "demonstration"] = "production"
+    """With `demonstration` the audit log needs no witness; for trials, with nobody's real data."""
     machines: Machines
     management: Management = Management()
     storage: Storage = Storage()
