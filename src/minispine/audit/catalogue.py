@@ -691,7 +691,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         },
         private_may=_REASON_TYPED,
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_REMOVAL_REFUSED: Kind(
         meaning="Somebody asked for the destruction of a payload without what it takes.",
@@ -699,7 +698,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         may={"records": "which records"},
         private_may=_REASON_TYPED | {"reference": "the reference given, which nobody vouches for"},
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_ARCHIVED: Kind(
         meaning="Payloads were moved to a file.",

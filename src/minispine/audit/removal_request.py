@@ -22,7 +22,7 @@ import msgspec
 from minispine.audit.declaration import Declaration
 from minispine.audit.note import NoteMalformed, NoteUnverified, open_note
 
-MOST_RECORDS: Final = 10_000
+MOST_RECORDS: Final = 1_000
 """What one request may name: it is carried out in one transaction, while nothing else can be written."""
 MOST_REFERENCE: Final = 120
 MOST_TEXT: Final = 8 * 1024

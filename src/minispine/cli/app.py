@@ -50,6 +50,9 @@ COMMANDS: Final[dict[str, str]] = {
     "table reset": "minispine.cli.table:reset",
     "audit init": "minispine.cli.audit_init:init",
     "audit authority": "minispine.cli.audit_init:authority",
+    "audit redaction-request": "minispine.cli.audit_redact:redaction_request",
+    "audit sign": "minispine.cli.audit_redact:sign",
+    "audit redact": "minispine.cli.audit_redact:redact",
     "audit events": "minispine.cli.audit:events",
     "audit verify": "minispine.cli.audit_verify:verify",
 }

@@ -62,6 +62,8 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.spine.http.endpoint.EndpointInvalid": (Exit.MISTAKE, ""),
     "minispine.spine.ods.practice_file.OrganisationsInvalid": (Exit.MISTAKE, ""),
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
+    "minispine.audit.redaction.NotTheOwner": (Exit.MISTAKE, ""),
+    "minispine.audit.vault.PayloadUnreadable": (Exit.MISTAKE, "look at the audit key folder"),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
     "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "starting the provider does it"),
     "minispine.storage.errors.StoreLost": (Exit.ENVIRONMENT, ""),

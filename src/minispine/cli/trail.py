@@ -62,12 +62,17 @@ def opened(
     storage: str | None = None,
     storage_password_file: Path | None = None,
     audit_keys: Path | None = None,
+    owner_url: str | None = None,
+    owner_password_file: Path | None = None,
 ) -> Iterator[OpenTrail]:
-    """Open the trail that a command's options name. Its tables have to be those of this release."""
+    """Open the trail that a command's options name. Its tables have to be those of this release.
+
+    `owner_url` is the same database as the configuration's, as the owner of its tables.
+    """
     settings = None
     if storage is None:
         settings = load(config)
-        place = settings.storage
+        place = Storage(url=owner_url, password_file=owner_password_file) if owner_url else settings.storage
     else:
         place = Storage(url=storage, password_file=storage_password_file)
     with open_database(place) as database:
