@@ -1,11 +1,14 @@
 """Two workers on a real PostgreSQL: one log without a gap, one set of metrics, one registry; any of them may die."""
 
+import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +179,37 @@ def test_the_database_goes_and_comes_back(workers: House, server: Postgres, spin
     assert set(load.answers) == {"DEMOG-0001", "fault 2100"}
     assert workers.workers() == pids
     must_have_no_gap(workers)
+
+
+def test_what_a_living_worker_has_in_hand_is_left_to_it_though_its_claim_went_with_the_server(
+    workers: House, server: Postgres, spine: Spine
+) -> None:
+    assert workers.process is not None
+    spine.faults({"action": "delay", "seconds": 1.0})
+    message = question()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(workers.ask, message)
+        asked = until(lambda: _events_of(workers, message))[0]
+        started = [e for e in workers.trail() if e["type"] == "worker.started" and e["instance"] == asked["instance"]]
+        holder = started[0]["data"]["pid"]
+        (other,) = set(workers.workers()) - {holder}
+        os.kill(holder, signal.SIGSTOP)  # so that it cannot claim anew before its fellow's successor looks
+        try:
+            server.stop()
+            server.start()
+            os.kill(other, signal.SIGKILL)
+            (successor,) = until(lambda: set(workers.workers()) - {holder, other})
+            workers.process.says(event="worker ready", pid=successor)
+        finally:
+            os.kill(holder, signal.SIGCONT)
+        assert answer.result().code == "DEMOG-0001"
+    types = [e["type"] for e in _events_of(workers, message)]
+    assert types[-1] == "exchange.replied"
+    assert "exchange.outcome-unknown" not in types
+
+
+def _events_of(house: House, message: Message) -> list[dict[str, Any]]:
+    return [e for e in house.trail() if e["client_message_id"] == message.message_id]
 
 
 def _faulty(house: House, message: Message) -> Answer | None:

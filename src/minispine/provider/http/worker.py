@@ -74,6 +74,8 @@ defect of our own."""
 
 FILES_POLL_S: Final = 5.0
 SETTLE_S: Final = 5.0
+LOOK_AGAIN_S: Final = 3.0
+"""How long after the start those found dead are looked for again: the living claim anew within a second or so."""
 RESTART_WATCH_S: Final = 0.5
 COLLECTOR_THRESHOLDS: Final = (5000, 20, 20)
 
@@ -148,7 +150,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_library_problem)
         await asyncio.to_thread(settle, self._database, self._audit)
-        await self._close_orphans(self._claim.living)
+        # A look beside others closes nothing yet, as they may have to claim anew; where one process serves it is sure.
+        await self._close_orphans(self._not_known_dead if self._database.one_transaction else self._claim.living)
         await self._audit.append(_lifecycle(EventType.WORKER_STARTED, worker=self._number, pid=os.getpid()))
         exchanges = Exchanges(
             limits=lambda: self._settings.exchange,
@@ -261,8 +264,10 @@ class Worker:
 
     async def _watch_debts(self) -> None:
         """Write what the log is owed: of this worker, and of commands whose change of the registry it missed."""
+        pause_s = LOOK_AGAIN_S
         while True:
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = SETTLE_S
             with contextlib.suppress(AuditUnavailable):
                 await asyncio.to_thread(settle, self._database, self._audit)
                 await self._write_owed()
