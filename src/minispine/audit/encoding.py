@@ -55,6 +55,7 @@ _WHOLE: Final = b"\x00"
 _CUT: Final = b"\x01"
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_PLAIN: Final = frozenset({str, bool, type(None)})
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
 
@@ -115,10 +116,24 @@ def prepare(entry: Entry, *, instance: str, vault: Vault) -> Prepared:
 def _prepare(entry: Entry, instance: str, vault: Vault) -> Prepared:
     told: list[dict[str, Any]] = [{"at": e.at, "data": e.data, "type": e.type} for e in entry.events]
     privates = [e.private for e in entry.events]
-    client_message_id = entry.client_message_id
-    if len(_encode(told)) + len(client_message_id or "") > MOST_LEAF_BYTES // 2:
+    prepared = _with(entry, instance, vault, told, privates, entry.client_message_id)
+    if len(prepared.head) > MOST_LEAF_BYTES - _PLACE_BYTES:
         told, privates = _shorten(told, privates)
-        client_message_id = client_message_id and client_message_id[:_LONG_MEMBER_BYTES]
+        message_id = entry.client_message_id and entry.client_message_id[:_LONG_MEMBER_BYTES]
+        prepared = _with(entry, instance, vault, told, privates, message_id)
+        if len(prepared.head) > MOST_LEAF_BYTES - _PLACE_BYTES:
+            raise EntryInvalid("an entry has too many events for one record")
+    return prepared
+
+
+def _with(
+    entry: Entry,
+    instance: str,
+    vault: Vault,
+    told: list[dict[str, Any]],
+    privates: list[dict[str, Any]],
+    client_message_id: str | None,
+) -> Prepared:
     private = _encode(privates) if any(privates) else None
     bodies = frame_bodies(entry.bodies) if entry.bodies else None
     payload = vault.seal(private, bodies) if private is not None or bodies is not None else None
@@ -138,8 +153,6 @@ def _prepare(entry: Entry, instance: str, vault: Vault) -> Prepared:
             commitments[Part.PRIVATE],
         )
     )
-    if len(head) > MOST_LEAF_BYTES - _PLACE_BYTES:
-        raise EntryInvalid("an entry has too many events for one record")
     message_key = None
     if entry.exchange is not None and entry.client is not None and entry.client_message_id is not None:
         message_key = message_digest(entry.client, entry.client_message_id)
@@ -290,7 +303,8 @@ def _check_canonical(value: Any) -> None:
         for key, member in value.items():
             if type(key) is not str:
                 raise EntryInvalid("an event has a key that is not a string")
-            _check_canonical(member)
+            if type(member) not in _PLAIN:  # most are, and a call costs more than the question
+                _check_canonical(member)
     elif isinstance(value, list | tuple):
         for member in value:
             _check_canonical(member)

@@ -88,20 +88,19 @@ def bare_number(nhs_number: str) -> str:
 def _gather(told: Mapping[str, Any], terms: set[Term]) -> None:
     for name, value in told.items():
         if isinstance(value, str):
-            for kind in FIELDS.get(name, ()):
-                if value:
-                    terms.add((kind, bare(value) if kind == "id" else value))
-        elif isinstance(value, Mapping):
+            if value and (kinds := FIELDS.get(name)):
+                terms.update((kind, bare(value) if kind == "id" else value) for kind in kinds)
+        elif isinstance(value, dict):
             if name not in _NOT_WITHIN:
                 _gather(value, terms)
         elif isinstance(value, list | tuple):
             for member in value:
-                if isinstance(member, Mapping):
+                if isinstance(member, dict):
                     _gather(member, terms)
 
 
 def _gather_patients(value: Any, terms: set[Term]) -> None:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, member in value.items():
             if name in PATIENT_FIELDS:
                 terms.update(("patient", bare_number(number)) for number in _texts(member) if number)

@@ -15,6 +15,7 @@ NHS number could be guessed; of what stands in the leaf anyway it is a keyed BLA
 import hashlib
 import hmac
 import secrets
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
@@ -32,7 +33,10 @@ TERM_BYTES: Final = 8
 PATIENT: Final = "patient"
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """No part of a record comes near this; a frame that says it holds more was not made here."""
-_ZSTD_LEVEL: Final = 3
+_ZSTD_LEVEL: Final = 1
+_SELDOM_REPEATED: Final = frozenset({"id", PATIENT})
+_MOST_KNOWN: Final = 10_000
+"""How many terms are remembered: those of clients, users, organisations and the like."""
 
 
 class Part(IntEnum):
@@ -65,12 +69,14 @@ class Vault:
         self._newest: Final = ring.newest.id
         self._index_key: Final = index_key
         self._random_bytes = random_bytes
+        self._of_thread = threading.local()
+        self._known: dict[tuple[str, str], bytes] = {}
 
     def seal(self, private: bytes | None, bodies: bytes | None) -> Sealed:
         """Encrypt the parts of one record under a new data key."""
         key = self._random_bytes(KEY_BYTES)
         cipher = AESGCM(key)
-        compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
+        compress = self._compressor().compress
         return Sealed(
             salt_of(key),
             self._newest + self._wrapping[self._newest].encrypt(key, None),
@@ -100,10 +106,22 @@ class Vault:
 
     def term(self, kind: str, value: str) -> bytes:
         """The term of a value of some kind, 8 bytes."""
+        if (known := self._known.get((kind, value))) is not None:
+            return known
         named = b"%b\x00%b" % (kind.encode(), value.encode("utf-8", "surrogatepass"))
         if kind == PATIENT:
             return hmac.digest(self._index_key, named, "sha256")[:TERM_BYTES]
-        return hashlib.blake2b(named, key=self._index_key, digest_size=TERM_BYTES).digest()
+        term = hashlib.blake2b(named, key=self._index_key, digest_size=TERM_BYTES).digest()
+        if kind not in _SELDOM_REPEATED and len(self._known) < _MOST_KNOWN:
+            self._known[kind, value] = term
+        return term
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        """This thread's own: making one costs more than using it, and two threads cannot share it."""
+        made: zstandard.ZstdCompressor | None = getattr(self._of_thread, "compressor", None)
+        if made is None:
+            made = self._of_thread.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        return made
 
     def _unwrap(self, wrapped: bytes) -> bytes:
         cipher = self._wrapping.get(wrapped[:ID_BYTES])
