@@ -9,6 +9,7 @@ from pathlib import Path
 
 NAMES = {
     "exchange": "what one request costs, beside a floor measured in the same run",
+    "audit": "how many records are written and verified in a second, and how long a search takes",
     "crash": "does the audit trail hold everything when processes are killed, and is it on disk before anything leaves",
 }
 
