@@ -19,7 +19,7 @@ from minispine.audit.reading import last_sequence
 from minispine.audit.sealing import Sealer
 from minispine.audit.verification import Verified, verify
 from minispine.audit.writer import Writer
-from minispine.storage import Database, Store
+from minispine.storage import Database, Session, Store
 from tests.audit.conftest import FIRST, VAULT, LogMaker, note, reasons
 from tests.databases import Postgres
 
@@ -193,6 +193,40 @@ def test_a_full_disk(sqlite_database: Database, make_log: LogMaker) -> None:
 
     asyncio.run(story())
     assert isinstance(verify(sqlite_database), Verified)
+
+
+def test_a_slow_flush_costs_a_bounded_wait_and_nothing_is_lost(
+    database: Database, make_log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a disk that does not come to an end is told so in time; what it did write is in the log."""
+    log = make_log(database, timeout_s=0.2)
+    commit, slow, go_on = Session.commit, threading.Event(), threading.Event()
+
+    def slowly(session: Session) -> None:
+        if slow.is_set() and threading.current_thread().name == "audit-writer":
+            go_on.wait(PATIENCE_S)
+        commit(session)
+
+    monkeypatch.setattr(Session, "commit", slowly)
+
+    async def story() -> None:
+        await log.append(note("before"))
+        slow.set()
+        began = time.monotonic()
+        in_flight = asyncio.ensure_future(refused(log.append(note("in flight"))))
+        await asyncio.sleep(0.05)
+        behind = asyncio.ensure_future(refused(log.append(note("given up"))))
+        assert await in_flight
+        assert await behind
+        assert time.monotonic() - began < 1.0
+        slow.clear()
+        go_on.set()
+        await until(lambda: reasons(database)[-1:] == ["in flight"])
+        await log.append(note("after"))
+
+    asyncio.run(story())
+    assert reasons(database) == ["before", "in flight", "after"]
+    assert isinstance(verify(database), Verified)
 
 
 def test_a_server_stopped_and_started(own_postgres: Postgres, make_log: LogMaker) -> None:
