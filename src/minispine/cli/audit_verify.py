@@ -3,11 +3,23 @@
 It shows nothing of the trail, so it is not recorded in it.
 """
 
+import sys
+import time
 from pathlib import Path
+from typing import Final
 
 from minispine.audit import verification
-from minispine.cli.errors import Exit
-from minispine.cli.trail import CONFIG, opened
+from minispine.audit.found_by import entries_of
+from minispine.audit.index import differences
+from minispine.audit.note import Verifier
+from minispine.audit.verification import Archives, Broken, NoCheckpoint, Result, Trusted, Unrecorded, Verified, trusted
+from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.trail import CONFIG, OpenTrail, opened
+
+_UNPROVEN: Final = 3
+"""The exit code of a log that is consistent, and that nobody outside vouches for."""
+_QUIET_S: Final = 2.0
+_MOST_DIFFERENCES: Final = 20
 
 
 def verify(
@@ -15,24 +27,124 @@ def verify(
     config: Path = CONFIG,
     storage: str | None = None,
     storage_password_file: Path | None = None,
+    audit_keys: Path | None = None,
+    checkpoint: tuple[Path, ...] = (),
+    key: str | None = None,
+    without_payloads: bool = False,
+    archive: tuple[Path, ...] = (),
+    index: bool = False,
 ) -> int:
     """Check that every record of the audit trail is as it was written, and none is missing.
 
-    Exit code 1 when one is not; its sequence number and the check that it failed are printed, or the change of a client
-    or table of which there is no record.
+    Somebody who can write to the whole of it can make a trail anew that is consistent in itself. So exit code 0 takes a
+    checkpoint that was kept elsewhere, by a witness or on paper: without one the code of a consistent trail is 3. Exit
+    code 1 when a record is not as it was written: its number is printed, and the check by which it shows; or the
+    change of a client or table of which there is no record.
 
     Args:
         config: The provider's configuration, which says where the trail is.
-        storage: Where the trail is, instead: sqlite:DIRECTORY or a PostgreSQL URL.
+        storage: Where the trail is, instead: sqlite:DIRECTORY, which can be a backup, or a PostgreSQL URL.
         storage_password_file: The file of the password that goes with --storage.
+        audit_keys: The folder of the log's keys that goes with --storage; only --index needs it.
+        checkpoint: A checkpoint that was kept elsewhere, or a directory of them; can be given several times.
+        key: The log's public key as `minispine audit init` printed it, or a file that holds it.
+        without_payloads: Leave aside what is kept encrypted beside the records, which is quicker.
+        archive: A file of archived payloads, or a directory of them; can be given several times.
+        index: Compare the search index too with what the records say.
     """
-    with opened(config, storage=storage, storage_password_file=storage_password_file) as trail:
-        result = verification.verify(trail.database)
-    if isinstance(result, verification.Broken):
-        print(f"record {result.sequence} is not as it was written: {result.check}")
+    vouching = _trusted(checkpoint)
+    known_key = _known_key(key) if key is not None else None
+    place = opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
+    with place as trail:
+        progress = _Progress()
+        result = verification.verify(
+            trail.database,
+            trusted=vouching,
+            known_key=known_key,
+            payloads=not without_payloads,
+            archives=Archives(archive),
+            progress=progress.at,
+        )
+        progress.end()
+        if isinstance(result, Verified) and index and not _index_is_right(trail):
+            return Exit.FAILED
+    return _tell(result)
+
+
+def _tell(result: Result) -> int:
+    """Print what a verification came to, and give the exit code for it."""
+    if isinstance(result, Broken):
+        print(f"record {result.sequence} is not as it was written: {result.check}: {result.detail}")
         return Exit.FAILED
-    if isinstance(result, verification.Unrecorded):
+    if isinstance(result, Unrecorded):
         print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
         return Exit.FAILED
     print(f"{result.records} records are consistent; the root of their tree is {result.root.hex()}")
+    for each in result.observations:
+        print(f"  record {each.sequence}: {each.text}" if each.sequence else f"  {each.text}")
+    proof = result.proof
+    if proof is None:
+        print("consistent, not proven: give a checkpoint that was kept elsewhere (--checkpoint)")
+        return _UNPROVEN
+    rest = (
+        "" if proof.size == result.records else f"; records {proof.size + 1} to {result.records} are consistent with it"
+    )
+    print(f"proven up to record {proof.size} by {proof.source}{rest}")
     return Exit.DONE
+
+
+def _index_is_right(trail: OpenTrail) -> bool:
+    found = 0
+    vault = trail.keys.vault()
+    for difference in differences(trail.database, entries_of(trail.database, vault)):
+        found += 1
+        if found <= _MOST_DIFFERENCES:
+            last = "" if difference.last == difference.sequence else f" to {difference.last}"
+            what = f"{difference.kind} {difference.key.hex()}".rstrip()
+            print(f"the index is not right about record {difference.sequence}{last}: {what}")
+    if found > _MOST_DIFFERENCES:
+        print(f"and in {found - _MOST_DIFFERENCES} more places")
+    return not found
+
+
+def _trusted(places: tuple[Path, ...]) -> list[Trusted]:
+    try:
+        return [each for place in places for each in trusted.read(place)]
+    except NoCheckpoint as error:
+        raise Mistaken(str(error)) from None
+
+
+def _known_key(text: str) -> Verifier:
+    file = Path(text)
+    if "+" not in text or file.is_file():
+        text = file.read_text("utf-8", errors="replace")
+    try:
+        return Verifier.parse(text.strip())
+    except ValueError:
+        raise Mistaken("--key is not a public key as `minispine audit init` prints it") from None
+
+
+class _Progress:
+    """A line on standard error that says how far it is, once it takes long enough for somebody to wonder."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._told_s = 0.0
+
+    def at(self, done: int, records: int) -> None:
+        """So many of the records are done."""
+        now_s = time.monotonic()
+        if sys.stderr.isatty() and now_s - self._began_s > _QUIET_S and now_s - self._told_s > 0.5:
+            self._told_s = now_s
+            print(
+                f"\r{done} of {records} records ({100 * done // max(1, records)} %)",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def end(self) -> None:
+        """Begin a new line if there is something on this one."""
+        if self._told_s:
+            print(file=sys.stderr)
+            self._told_s = 0.0

@@ -62,6 +62,7 @@ class Assembly:
         """The last chunk was taken. `head` is what is kept of the last record, where something is."""
         size = self._frontier.size
         found = _first(
+            self._upper.finish(),
             self.checkpoints.finish(size),
             self._missing.finish(size, self.keys.last),
             self._wrong_key(),

@@ -133,13 +133,13 @@ def follow(
     """Follow the records `first` to `last`, which `rows` gives in order.
 
     `kept` says that each row has the hash and the exchange beside the leaf, which is not so of published entries.
-    `payloads` are those of the chunk by sequence, None to leave them unchecked. `tiles` are the chunk's full tiles of
-    level 0 by their index in the log. `sizes` are sizes of the log, in order, at which its root will be asked for.
+    `payloads` are those of the chunk by sequence, None to leave them unchecked. `tiles` are the chunk's tiles of level
+    0 by their index in the log. `sizes` are sizes of the log, in order, at which its root will be asked for.
     """
     loop = _Loop(first, before, kept, payloads)
     broken = loop.run(rows, last)
     hashes = loop.hashes
-    wrong = _tile_difference(hashes, first, tiles or {})
+    wrong = _tile_difference(hashes, first, last, tiles or {})
     if wrong is not None:
         broken = Broken(wrong, "tile", "the hash of the leaf is not the one in the tile")
         del hashes[wrong - first :]
@@ -267,18 +267,17 @@ class _Loop:
         return True
 
 
-def _tile_difference(hashes: Sequence[bytes], first: int, tiles: Mapping[int, bytes]) -> int | None:
-    """The first record whose hash is not the one in its tile."""
+def _tile_difference(hashes: Sequence[bytes], first: int, last: int, tiles: Mapping[int, bytes]) -> int | None:
+    """The first record whose hash is not the one in its tile; only the last tile of a log may be less than full."""
     for index in sorted(tiles):
         start = index * TILE_WIDTH - (first - 1)
         ours = b"".join(hashes[start : start + TILE_WIDTH])
         tile = tiles[index]
-        if tile[: len(ours)] != ours or len(tile) != TILE_WIDTH * HASH_BYTES:
-            for at in range(0, len(ours), HASH_BYTES):
-                if tile[at : at + HASH_BYTES] != ours[at : at + HASH_BYTES]:
-                    return first + start + at // HASH_BYTES
-            if len(ours) == TILE_WIDTH * HASH_BYTES:
-                return first + start
+        for at in range(0, len(ours), HASH_BYTES) if not tile.startswith(ours) else ():
+            if tile[at : at + HASH_BYTES] != ours[at : at + HASH_BYTES]:
+                return first + start + at // HASH_BYTES
+        if len(tile) != HASH_BYTES * min(TILE_WIDTH, last - first + 1 - start):
+            return first + start
     return None
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from minispine.audit.tiles import Tile
 from minispine.audit.verification.chunk import Followed
 from minispine.audit.verification.findings import Broken
 
@@ -61,8 +62,8 @@ class Source(Protocol):
     def checkpoints(self) -> Iterator[KeptCheckpoint]:
         """The checkpoints kept, in the order in which they were made."""
 
-    def tile(self, level: int, index: int) -> bytes | None:
-        """A full tile of level 1 or above, if it is kept."""
+    def tile(self, tile: Tile) -> bytes | None:
+        """The bytes of a tile of level 1 or above, if it is kept."""
 
     def removals(self) -> Mapping[int, int]:
         """The records whose payload was destroyed, each with the record that should say so."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from minispine.audit.tiles import TILE_WIDTH
+from minispine.audit.tiles import TILE_WIDTH, Tile
 from minispine.audit.verification.archives import Archives
 from minispine.audit.verification.chunk import Before, Followed, PayloadRow, Row, follow
 from minispine.audit.verification.findings import Broken
@@ -84,7 +84,9 @@ class StoredLog:
             if first > 1:
                 found = session.rows(_BEFORE, (first - 1,))
                 before = Before.of(bytes(found[0][0]), bytes(found[0][1])) if found else before
-            tiles = {number: bytes(hashes) for number, hashes in session.rows(_TILES, (start, last // TILE_WIDTH))}
+            tiles = {
+                number: _blob(hashes) or b"" for number, hashes in session.rows(_TILES, (start, last // TILE_WIDTH))
+            }
             kept = [row[0] for row in session.rows(_SIZES, (first, last, self._checkpoints))]
         held: dict[int, PayloadRow] = {}
         return follow(
@@ -129,11 +131,13 @@ class StoredLog:
             if len(page) < _PAGE_CHECKPOINTS:
                 return
 
-    def tile(self, level: int, index: int) -> bytes | None:
-        """A full tile. Raises `StorageUnavailable`."""
+    def tile(self, tile: Tile) -> bytes | None:
+        """A tile, of which only full ones are kept. Raises `StorageUnavailable`."""
+        if tile.width != TILE_WIDTH:
+            return None
         with self._database.reading(Store.AUDIT) as session:
-            rows = session.rows(_TILE, (level, index))
-        return bytes(rows[0][0]) if rows else None
+            rows = session.rows(_TILE, (tile.level, tile.index))
+        return _blob(rows[0][0]) if rows else None
 
     def removals(self) -> Mapping[int, int]:
         """What `audit_removal` says. Raises `StorageUnavailable`."""

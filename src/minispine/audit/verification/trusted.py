@@ -1,12 +1,17 @@
 """Checkpoints that were kept where those who keep the log could not change them."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from minispine.audit.checkpoint import Checkpoint, CheckpointMalformed
+from minispine.audit.note import MAX_NOTE_BYTES
+from minispine.audit.outside import LATEST, notes_in
 
-_MOST_BYTES = 1_000_000
+_PUBLISHED: Final = "tile"
+_HISTORY: Final = "checkpoints"
 
 
 class NoCheckpoint(Exception):
@@ -30,26 +35,30 @@ class Trusted(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> list[Trusted]:
-    """The checkpoint in a file, or every one in a directory: in itself, and in its ``checkpoints``.
+    """The checkpoint in a file, or every one in a directory, as a witness keeps them or as a log is published.
 
-    Raises `NoCheckpoint`, also for a directory without any; files in a directory that are no checkpoints are passed
-    over. Raises `OSError`.
+    What else is in a directory is passed over. Raises `NoCheckpoint` for a file that is none and a directory without
+    any, and `OSError`.
     """
-    if path.is_dir():
-        files = sorted(file for folder in (path, path / "checkpoints") if folder.is_dir() for file in folder.iterdir())
-        found = [each for file in files if file.is_file() and (each := _read(file)) is not None]
-        if not found:
-            raise NoCheckpoint(f"{path} holds no checkpoint")
-        return found
-    one = _read(path)
-    if one is None:
-        raise NoCheckpoint(f"{path} is not a checkpoint")
-    return [one]
+    found = [each for file in _files(path) if (each := _read(file)) is not None]
+    if not found:
+        raise NoCheckpoint(f"{path} holds no checkpoint" if path.is_dir() else f"{path} is not a checkpoint")
+    return found
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+    elif (path / _PUBLISHED).is_dir():
+        yield path / LATEST
+        yield from notes_in(path / _HISTORY)
+    else:
+        yield from notes_in(path)
 
 
 def _read(file: Path) -> Trusted | None:
     with file.open("rb") as stream:
-        content = stream.read(_MOST_BYTES)
+        content = stream.read(MAX_NOTE_BYTES)
     try:
         return Trusted.of(str(file), content.decode())
     except ValueError:
