@@ -51,6 +51,7 @@ def init(*, config: Path = CONFIG, authority: tuple[Path, ...] = (), without_red
     except ValueError as error:
         raise Mistaken(f"{config}: audit.origin: {error}") from None
     with open_database(settings.storage) as database:
+        database.check_durable()
         database.migrate()
         if declaration.in_force(database) is None:
             keys, made = keyfiles.make(settings.audit.keys)

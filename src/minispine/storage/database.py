@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from minispine.storage import claim, migration
+from minispine.storage import claim, durability, migration
 from minispine.storage.errors import ConnectionLost, StorageMisconfigured, StorageUnavailable
 from minispine.storage.tables import Store
 
@@ -246,6 +246,10 @@ class Database:
     def check_schema(self) -> None:
         """Raise `SchemaOutdated` unless the tables are those of this release."""
         migration.check(self)
+
+    def check_durable(self) -> None:
+        """Raise `StorageMisconfigured` where a power cut could undo what was committed: see ``durability.py``."""
+        durability.check(self)
 
     def claim_for_serving(self, instance: str) -> "claim.Claim":
         """Take the right to serve from this database as `instance`, a UUID in text form, until released.

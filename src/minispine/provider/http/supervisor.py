@@ -93,8 +93,12 @@ class Supervisor:
         self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))
         keys = keyfiles.load(settings.audit.keys)
         self._database = open_database(settings.storage)
-        self._database.migrate()
-        signer_for(self._database, keys)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._database.close)
+            self._database.check_durable()
+            self._database.migrate()
+            signer_for(self._database, keys)
+            undo.pop_all()
         self._audit = open_log(self._database, keys, settings=settings, instance=str(uuid.uuid4()).upper(), now=_now_us)
         self._sockets = {
             "machines": _bind(settings.machines.host, settings.machines.port, settings.machines.backlog, "machines"),

@@ -110,6 +110,7 @@ class Worker:
         self._instance = new_id()
         self._keys = keyfiles.load(settings.audit.keys)
         self._database = open_database(settings.storage)
+        self._database.check_durable()  # the server may have been started anew since the supervisor asked
         self._claim = self._database.claim_for_serving(self._instance)
         self._audit = open_log(self._database, self._keys, settings=settings, instance=self._instance, now=now_us)
         self._peers = PeerRefusals(self._audit, now=now_us)
