@@ -81,11 +81,18 @@ ca = "{keys}/spine/ca.pem"
 
 
 @pytest.fixture
+def begun(minispine: Command, config: Path) -> None:
+    """The audit log of `config` has begun, without which nothing can be changed."""
+    ended = minispine("audit", "init", "--config", config, "--without-redaction")
+    assert ended.code == 0, ended.err
+
+
+@pytest.fixture
 def trail(minispine: Command, config: Path) -> Callable[[], list[dict[str, Any]]]:
-    """Read the audit trail of `config`, oldest event first."""
+    """Read the audit trail of `config`, oldest event first, with what is kept private."""
 
     def read() -> list[dict[str, Any]]:
-        ended = minispine("audit", "events", "--config", config)
+        ended = minispine("audit", "events", "--private", "--config", config)
         assert ended.code == 0, ended.err
         return [json.loads(line) for line in ended.out.splitlines()]
 

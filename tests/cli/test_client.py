@@ -7,6 +7,7 @@ import pytest
 from minispine.keys.certificates import read_facts
 from tests.cli.conftest import Command, Ended
 
+pytestmark = pytest.mark.usefixtures("begun")
 Trail = Callable[[], list[dict[str, Any]]]
 
 
@@ -74,7 +75,7 @@ def test_every_change_is_on_the_record_with_before_and_after_who_and_why(
     minispine("client", "disable", "ward", "--reason", "incident", "--config", config)
     minispine("client", "enable", "ward", "--reason", "resolved", "--config", config)
     changes = [event for event in trail() if event["type"].startswith("client.")]
-    assert [(c["type"], c["data"]["reason"], c["data"]["version"]) for c in changes] == [
+    assert [(c["type"], c["private"]["reason"], c["data"]["version"]) for c in changes] == [
         ("client.added", "new contract", 1),
         ("client.edited", "merger", 2),
         ("client.disabled", "incident", 3),

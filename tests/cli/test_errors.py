@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from minispine.audit.declaration import DeclarationInvalid
 from minispine.audit.events import AuditUnavailable
+from minispine.audit.index.layout import IndexBroken
+from minispine.audit.opening import LogNotReady
+from minispine.audit.redaction import NotTheOwner
+from minispine.audit.vault import PayloadUnreadable
 from minispine.cli import errors
 from minispine.cli.errors import EnvironmentFailed, Exit, Failed, Mistaken, explain, run
 from minispine.client.errors import ConnectionFailed, IdentityIncomplete
@@ -39,6 +44,11 @@ EXPECTED: list[tuple[Exception, Exit]] = [
     (StoreLost("x"), Exit.ENVIRONMENT),
     (VersionConflict("client", "ward", 3), Exit.FAILED),
     (AuditUnavailable("x"), Exit.ENVIRONMENT),
+    (LogNotReady("x"), Exit.MISTAKE),
+    (DeclarationInvalid("x"), Exit.FAILED),
+    (NotTheOwner("x"), Exit.MISTAKE),
+    (PayloadUnreadable("x"), Exit.MISTAKE),
+    (IndexBroken("x"), Exit.ENVIRONMENT),
     (IdentityIncomplete("x"), Exit.MISTAKE),
     (ConnectionFailed("x"), Exit.ENVIRONMENT),
     (FileNotFoundError(2, "No such file or directory", "here.toml"), Exit.MISTAKE),

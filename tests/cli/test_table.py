@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Command, Ended
 
+pytestmark = pytest.mark.usefixtures("begun")
 ASIDS = {"RXX": "200000000999"}
 
 
@@ -33,8 +34,8 @@ def test_a_loaded_table_is_in_force_and_on_the_record(
     assert load("organisations", ASIDS).out == "organisations: in force, version 1\n"
     assert load("organisations", 'RYY = "200000000888"', suffix=".toml").code == 0
     assert shown("organisations") == {"RYY": "200000000888"}
-    changes = [event["data"] for event in trail() if event["type"] == "table.changed"]
-    assert [(c["before"], c["after"], c["reason"]) for c in changes] == [
+    changes = [(event["data"], event["private"]) for event in trail() if event["type"] == "table.changed"]
+    assert [(c["before"], c["after"], private["reason"]) for c, private in changes] == [
         (None, ASIDS, "a test"),
         (ASIDS, {"RYY": "200000000888"}, "a test"),
     ]

@@ -1,5 +1,6 @@
 """The trail remembers the configuration: what changed is told by key, with both values, also while nothing ran."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ def settings(folder: Path, **options: Any) -> Settings:
 
 
 @pytest.fixture
-def log(database: Database) -> AuditLog:
+def log(database: Database) -> Iterator[AuditLog]:
     log = AuditLog(database, system_id="S", instance="i", vault=VAULT, now=lambda: START)
     begin(log, origin=ORIGIN, signer=SIGNER, authorities=(), actor=ACTOR.as_data())
-    return log
+    yield log
+    log.close_now()
 
 
 def read(private: dict[str, Any]) -> Entry:

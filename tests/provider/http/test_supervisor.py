@@ -10,10 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from minispine.audit import declaration, keyfiles
 from minispine.audit.actor import Actor
-from minispine.config import example, load
+from minispine.audit.note import Signer
+from minispine.audit.opening import LogNotReady, open_database, open_log, origin_of
+from minispine.config import Settings, example, load
+from minispine.keys.files import KeyFileRefused
 from minispine.provider.http import supervisor as module
 from minispine.provider.http.supervisor import Supervisor
+from tests.audit.conftest import START
+from tests.audit.samples import ACTOR
 
 DEFECT, CONFIGURATION, TAKEN, STORE_AWAY = 1, 78, 69, 75
 
@@ -33,16 +39,33 @@ class Ended:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    file = tmp_path / "minispine.toml"
-    file.write_text(example())
-    settings = load(file)
-    settings = msgspec.structs.replace(
+def settings(tmp_path: Path) -> Settings:
+    """The settings of the example, with any free ports."""
+    (tmp_path / "minispine.toml").write_text(example())
+    settings = load(tmp_path / "minispine.toml")
+    return msgspec.structs.replace(
         settings,
         machines=msgspec.structs.replace(settings.machines, port=0),
         management=msgspec.structs.replace(settings.management, port=0),
     )
-    made = Supervisor(file, settings, "00", started_by=Actor(user_id="jo"))
+
+
+def begin_log(settings: Settings) -> None:
+    """Make the audit log of these settings and its keys."""
+    keys, _ = keyfiles.make(settings.audit.keys)
+    with open_database(settings.storage) as database:
+        database.migrate()
+        log = open_log(database, keys, settings=settings, instance="init", now=lambda: START)
+        origin = origin_of(settings)
+        actor = ACTOR.as_data()
+        declaration.begin(log, origin=origin, signer=Signer(origin, keys.log_key), authorities=(), actor=actor)
+        log.close_now()
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, settings: Settings) -> Iterator[Supervisor]:
+    begin_log(settings)
+    made = Supervisor(tmp_path / "minispine.toml", settings, "00", started_by=Actor(user_id="jo"))
     yield made
     for sock in made._sockets.values():
         sock.close()
@@ -108,3 +131,17 @@ def test_a_worker_that_crashes_is_started_again_though_ever_more_slowly(supervis
     for _ in range(50):
         assert end(supervisor, 1, -signal.SIGSEGV) == 0
     assert 4 < supervisor._to_start[1] - time.monotonic() <= 5
+
+
+def test_nothing_is_served_without_the_audit_log_and_its_own_keys(tmp_path: Path, settings: Settings) -> None:
+    file, by = tmp_path / "minispine.toml", Actor(user_id="jo")
+    with pytest.raises(KeyFileRefused, match="minispine audit init"):
+        Supervisor(file, settings, "00", started_by=by)
+    keyfiles.make(settings.audit.keys)
+    with pytest.raises(LogNotReady, match="minispine audit init"):
+        Supervisor(file, settings, "00", started_by=by)
+    begin_log(settings)
+    (settings.audit.keys / keyfiles.LOG_KEY).unlink()
+    keyfiles.make(settings.audit.keys)
+    with pytest.raises(LogNotReady, match="put the right audit key folder in its place"):
+        Supervisor(file, settings, "00", started_by=by)

@@ -90,7 +90,6 @@ class Supervisor:
         self._write_again_s = 0.0
         self._told: Told = {}
         self._stopping = False
-        self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))
         keys = keyfiles.load(settings.audit.keys)
         self._database = open_database(settings.storage)
         with contextlib.ExitStack() as undo:
@@ -104,6 +103,7 @@ class Supervisor:
             "machines": _bind(settings.machines.host, settings.machines.port, settings.machines.backlog, "machines"),
             "management": _bind(settings.management.host, settings.management.port, 64, "management"),
         }
+        self._metrics = Path(tempfile.mkdtemp(prefix="minispine-metrics-"))  # last: `run` removes it
 
     def run(self) -> int:
         """Serve until told to stop; gives the exit code."""
