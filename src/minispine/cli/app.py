@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "serve": "minispine.cli.serve:serve",
     "simulate": "minispine.cli.simulate:simulate",
     "call": "minispine.cli.call:call",
+    "migrate": "minispine.cli.migrate:migrate",
     "requirements": "minispine.cli.requirements:requirements",
     "pki init": "minispine.cli.pki:init",
     "pki issue": "minispine.cli.pki:issue",
@@ -54,6 +55,11 @@ COMMANDS: Final[dict[str, str]] = {
     "audit sign": "minispine.cli.audit_redact:sign",
     "audit redact": "minispine.cli.audit_redact:redact",
     "audit events": "minispine.cli.audit:events",
+    "audit search": "minispine.cli.audit:search_",
+    "audit trace": "minispine.cli.audit_trace:trace",
+    "audit export": "minispine.cli.audit_export:export",
+    "audit report": "minispine.cli.audit_report:report",
+    "audit as-answered": "minispine.cli.audit_report:as_answered",
     "audit verify": "minispine.cli.audit_verify:verify",
 }
 

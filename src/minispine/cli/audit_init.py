@@ -15,12 +15,21 @@ from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.trail import CONFIG, now_us
 from minispine.config import load
+from minispine.config.settings import Storage
 from minispine.keys.files import KeyFileRefused, read_password, read_public, write_public, write_secret
+from minispine.storage import Database, Store, role
 
 _LEAST_PASSPHRASE: Final = 12
 
 
-def init(*, config: Path = CONFIG, authority: tuple[Path, ...] = (), without_redaction: bool = False) -> int:
+def init(
+    *,
+    config: Path = CONFIG,
+    authority: tuple[Path, ...] = (),
+    without_redaction: bool = False,
+    owner_url: str | None = None,
+    owner_password_file: Path | None = None,
+) -> int:
     """Make the audit log: its tables, its keys, and the first record, which states its public keys.
 
     Nothing can be served, registered or recorded before. A court may order that what is recorded of somebody be
@@ -36,6 +45,12 @@ def init(*, config: Path = CONFIG, authority: tuple[Path, ...] = (), without_red
         The public key file of a redaction authority; to be given twice.
     without_redaction
         Begin a log of which nothing can ever be destroyed, instead of naming authorities.
+    owner_url
+        On PostgreSQL, the address of the database as the account that is to own the tables. The account that
+        `storage.url` names is made if it is not there, with the password in `storage.password_file`, and may add
+        records and never change one.
+    owner_password_file
+        The file of the owner's password.
     """
     settings = load(config)
     if len(authority) not in (0, 2):
@@ -50,6 +65,8 @@ def init(*, config: Path = CONFIG, authority: tuple[Path, ...] = (), without_red
         declaration.check_origin(origin)
     except ValueError as error:
         raise Mistaken(f"{config}: audit.origin: {error}") from None
+    if owner_url is not None:
+        _let_serve(settings.storage, Storage(url=owner_url, password_file=owner_password_file))
     with open_database(settings.storage) as database:
         database.check_durable()
         database.migrate()
@@ -69,6 +86,7 @@ def init(*, config: Path = CONFIG, authority: tuple[Path, ...] = (), without_red
             keys = keyfiles.load(settings.audit.keys)
             print("the audit log has begun before; its public key is")
         print(signer_for(database, keys).verifier)
+        _warn_of_owner(database)
     print(
         "Keep this line where this machine's administrators cannot change it, and a copy of"
         f" {settings.audit.keys} where the database is not: without its master keys no payload can be read again.",
@@ -121,6 +139,30 @@ def authority(name: str, *, key: Path, passphrase_file: Path | None = None) -> i
         raise Failed(f"{key}: {error.strerror}") from None
     print(f"made {key} and {public}")
     return Exit.DONE
+
+
+def _let_serve(storage: Storage, owner: Storage) -> None:
+    """Make the tables as their owner, and the account that serves."""
+    name = role.user_of(storage.url) if storage.url.startswith("postgres") else None
+    if name is None:
+        raise Mistaken("--owner-url is for PostgreSQL, and storage.url has to name the account that serves")
+    with open_database(owner) as database:
+        database.check_durable()
+        database.migrate()
+        password = read_password(storage.password_file) if storage.password_file else None
+        if role.let_serve(database, name, password):
+            print(f"made the account {name} of the database")
+
+
+def _warn_of_owner(database: Database) -> None:
+    if database.kind == "postgresql":
+        with database.session(Store.AUDIT) as session:
+            if role.owns(session):
+                print(
+                    "The account in storage.url owns the tables, so that it could take away what keeps records as they"
+                    " are: make another one serve, with --owner-url.",
+                    file=sys.stderr,
+                )
 
 
 def _public_key(file: Path) -> Verifier:

@@ -67,7 +67,7 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.audit.redaction.NotTheOwner": (Exit.MISTAKE, ""),
     "minispine.audit.vault.PayloadUnreadable": (Exit.MISTAKE, "look at the audit key folder"),
     "minispine.storage.errors.VersionConflict": (Exit.FAILED, "somebody else changed it; look again and repeat"),
-    "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, "minispine migrate brings them there"),
+    "minispine.storage.errors.SchemaOutdated": (Exit.ENVIRONMENT, ""),
     "minispine.storage.errors.StoreLost": (Exit.ENVIRONMENT, ""),
     "minispine.audit.index.layout.IndexBroken": (Exit.ENVIRONMENT, "make it anew with: minispine audit reindex"),
     "minispine.storage.errors.StorageError": (Exit.ENVIRONMENT, "look at [storage] in the configuration"),

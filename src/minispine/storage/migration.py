@@ -20,6 +20,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 
+from minispine.storage import role
 from minispine.storage.errors import SchemaOutdated, StorageMisconfigured, StoreLost
 from minispine.storage.tables import Store
 
@@ -33,6 +34,14 @@ _ADVISORY_LOCK: Final = 0x6D696E697370  # "minisp": one migration at a time
 def migrate(database: "Database") -> None:
     """See `Database.migrate`."""
     if database.folder is None:
+        if _is_of_this_release(database):
+            return  # the account that serves may not even try
+        with database.session(Store.AUDIT) as session:
+            if not role.owns(session):
+                raise SchemaOutdated(
+                    "the tables are not those of this release, and this account may not change them;"
+                    " run: minispine migrate --owner-url"
+                )
         for store in Store:
             with database.engine_connection(store) as connection:
                 connection.exec_driver_sql("BEGIN")
@@ -64,7 +73,15 @@ def check(database: "Database") -> None:
     for store in Store:
         with database.engine_connection(store) as connection:
             if _revision(store, connection) != _scripts(store).get_current_head():
-                raise SchemaOutdated(f"the {store} tables are not those of this release; migrate the database first")
+                raise SchemaOutdated(f"the {store} tables are not those of this release; run: minispine migrate")
+
+
+def _is_of_this_release(database: "Database") -> bool:
+    try:
+        check(database)
+    except SchemaOutdated:
+        return False
+    return True
 
 
 def _refuse_a_lost_store(called: dict[Store, str], found: dict[Store, Connection]) -> None:
