@@ -3,6 +3,7 @@
 What is killed and when is drawn from the caller's generator. Whether anything was lost is `reckoning.py`'s question.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -124,15 +125,16 @@ class _Killer:
         else:
             self.await_service(clients)
             time.sleep(self._chance.uniform(*LOAD_S))
+        try:
+            if target is Target.EVERYTHING:
+                self._kill_everything()
+            elif target is Target.SESSION:
+                self._kill_a_session()
+            else:
+                self._kill_a_worker(target)
+        except ProcessLookupError:  # it has just ended by itself: a worker that found the database away, say
+            return False
         self.struck[target] += 1
-        if target is Target.EVERYTHING:
-            self._kill_everything()
-        elif target is Target.SESSION:
-            self._kill_a_session()
-        else:
-            victim = self._victim(target)
-            _kill(victim)
-            until(lambda: victim not in self._house.workers(), PATIENCE_S, "its death is noticed")
         return target is not Target.SESSION
 
     def await_service(self, clients: Clients) -> None:
@@ -141,15 +143,22 @@ class _Killer:
         answers = clients.answers
         until(lambda: clients.answers > answers, PATIENCE_S, "clients are answered")
 
-    def _victim(self, target: Target) -> int:
+    def _kill_a_worker(self, target: Target) -> None:
         workers = self._house.workers()
-        return max(workers) if target is Target.STARTING else self._chance.choice(workers)
+        if not workers:
+            raise ProcessLookupError
+        victim = max(workers) if target is Target.STARTING else self._chance.choice(workers)
+        _kill(victim)
+        until(lambda: victim not in self._house.workers(), PATIENCE_S, "its death is noticed")
 
     def _kill_everything(self) -> None:
         process = self._house.process
         assert process is not None
-        for pid in (process.pid, *self._house.workers()):
-            _kill(pid)
+        workers = self._house.workers()
+        _kill(process.pid)
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                _kill(pid)
         process.wait()
         self._house.start()
 
