@@ -57,6 +57,21 @@ class LogEvent(Enum):
         ("state", "stratum", "offset_us", "why"),
     )
     CLOCK_RIGHT = ("MS0051", "info", "the clock is right", ("stratum", "offset_us"))
+    WITNESS_FAILS = (
+        "MS0060",
+        "warning",
+        "a recipient of the audit log's checkpoints did not take one",
+        ("recipient", "reason"),
+    )
+    WITNESS_RESUMED = ("MS0061", "info", "a recipient takes checkpoints again", ("recipient",))
+    WITNESS_CONFLICT = (
+        "MS0062",
+        "error",
+        "the audit log does not extend what a recipient of its checkpoints has seen: it was rewritten",
+        ("recipient", "reason"),
+    )
+    CHECKPOINT_REFUSED = ("MS0063", "error", "no checkpoint of the audit log is signed any more", ("reason",))
+    CHECKPOINTS_RESUMED = ("MS0064", "info", "checkpoints of the audit log are signed again", ())
     DEFECT = ("MS0090", "error", "a defect of our own", ("reference", "exception", "where"))
     LIBRARY = ("MS0091", "warning", "a library reported a problem", ("logger", "severity", "exception"))
 

@@ -59,6 +59,23 @@ CLIENT_CERTIFICATE_DAYS: Final = Gauge(
     ("client",),
     multiprocess_mode="livemin",
 )
+CHECKPOINT_AGE_SECONDS: Final = Gauge(
+    "minispine_audit_checkpoint_age_seconds",
+    "How old the last checkpoint of the audit log is",
+    multiprocess_mode="livemostrecent",
+)
+WITNESS_AGE_SECONDS: Final = Gauge(
+    "minispine_audit_witness_age_seconds",
+    "How long ago a recipient took a checkpoint of the audit log",
+    ("recipient",),
+    multiprocess_mode="livemostrecent",
+)
+WITNESS_WAITING_SECONDS: Final = Gauge(
+    "minispine_audit_witness_waiting_seconds",
+    "How old the oldest checkpoint is that a recipient has not taken, or anything after it; 0 if there is none",
+    ("recipient",),
+    multiprocess_mode="livemostrecent",
+)
 REGISTRY_VERSION: Final = Gauge(
     "minispine_registry_version", "The version of the registry in force", multiprocess_mode="livemin"
 )

@@ -99,6 +99,24 @@ audit_checkpoint = Table(
 )
 """Every signed checkpoint, in the order in which they were made."""
 
+audit_witness = Table(
+    "audit_witness",
+    AUDIT,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("at", BigInteger),
+    Column("note", Text),
+    Column("problem", Text),
+    Column("conflict", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The last checkpoint that each recipient has taken: its number, epoch and size (0 each: none yet), when, and the note
+with the recipient's own signatures; then why it has taken no later one, and whether it was because the log was
+rewritten. It proves nothing: what a witness has seen, the witness knows.
+"""
+
 audit_removal = Table(
     "audit_removal",
     AUDIT,
