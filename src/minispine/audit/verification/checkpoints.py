@@ -52,10 +52,9 @@ class Checkpoints:
                 number = "" if kept.number is None else f" {kept.number}"
                 return Broken(self._vouched + 1, "checkpoint", f"checkpoint{number}, over {kept.size} records: {wrong}")
             self.last = kept
+            self._vouched = size
             self._next_kept = next(self._kept, None)
-        found = self._take_trusted(self._trusted.pop(size, ()), size, root)
-        self._vouched = size
-        return found
+        return self._take_trusted(self._trusted.pop(size, ()), size, root)
 
     def finish(self, size: int) -> Broken | None:
         """The log ends here."""
