@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minispine.audit import index, redaction
-from minispine.audit.declaration import begin
+from minispine.audit.declaration import Declaration, begin
 from minispine.audit.events import AuditUnavailable, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.note import Signer, sign
@@ -28,8 +28,9 @@ CLIENT_TERM = VAULT.term("client", "ward")
 
 
 def order(records: str, signers: Iterable[Signer] = AUTHORITY_SIGNERS, reference: str = "Case 17") -> str:
+    declared = Declaration(origin=ORIGIN, epoch=1, log_key=SIGNER.verifier)
     request = RemovalRequest.of(
-        origin=ORIGIN, reference=reference, ranges=parse_ranges(records), random_bytes=secrets.token_bytes
+        declared, reference=reference, ranges=parse_ranges(records), random_bytes=secrets.token_bytes
     )
     return sign(request.encode(), signers)
 

@@ -7,10 +7,15 @@ from minispine.audit.note import Signer, sign
 from minispine.audit.removal_request import MOST_RECORDS, RemovalRequest, RequestInvalid, parse_ranges, signed_request
 from tests.audit.conftest import AUTHORITIES, AUTHORITY_SIGNERS, ORIGIN, SIGNER
 
-DECLARED = Declaration(origin=ORIGIN, epoch=1, log_key=SIGNER.verifier, authorities=AUTHORITIES)
-REQUEST = RemovalRequest(origin=ORIGIN, reference="Case 2026/17", ranges=((12, 12), (15, 17)), number="ab" * 16)
+DECLARED = Declaration(
+    origin=ORIGIN, epoch=2, log_key=Signer(f"{ORIGIN}/2", SIGNER.private_key).verifier, authorities=AUTHORITIES
+)
+REQUEST = RemovalRequest(
+    origin=ORIGIN, epoch=2, reference="Case 2026/17", ranges=((12, 12), (15, 17)), number="ab" * 16
+)
 TEXT = f"""minispine audit removal
 {ORIGIN}
+epoch 2
 reference Case 2026/17
 records 12,15-17
 number {"ab" * 16}
@@ -21,6 +26,9 @@ def test_a_request_is_one_text_and_back() -> None:
     assert REQUEST.encode() == TEXT
     assert RemovalRequest.decode(TEXT) == REQUEST
     assert list(REQUEST.sequences) == [12, 15, 16, 17]
+    assert REQUEST.ranges_up_to(None) == REQUEST.ranges
+    assert REQUEST.ranges_up_to(15) == ((12, 12), (15, 15))
+    assert REQUEST.ranges_up_to(11) == ()
     assert [REQUEST.names(n) for n in (11, 12, 14, 17, 18)] == [False, True, False, True, False]
 
 
@@ -29,7 +37,7 @@ def test_a_new_request_has_a_number_of_its_own() -> None:
 
     def make() -> RemovalRequest:
         return RemovalRequest.of(
-            origin=ORIGIN, reference="Case", ranges=[(3, 4), (1, 2), (4, 9)], random_bytes=lambda _: next(numbers)
+            DECLARED, reference="Case", ranges=[(3, 4), (1, 2), (4, 9)], random_bytes=lambda _: next(numbers)
         )
 
     first, second = make(), make()
@@ -42,6 +50,9 @@ def test_a_new_request_has_a_number_of_its_own() -> None:
     [
         "",
         TEXT.replace("removal", "keys"),
+        TEXT.replace("epoch 2", "epoch 02"),
+        TEXT.replace("epoch 2", "2"),
+        TEXT.replace("epoch 2", "epoch 0"),
         TEXT.replace("reference ", ""),
         TEXT.replace("reference Case 2026/17", "reference  "),
         TEXT.replace("Case 2026/17", "Case\t2026"),
@@ -87,6 +98,7 @@ def test_only_a_request_that_both_authorities_signed_is_in_force() -> None:
         (sign(TEXT, [AUTHORITY_SIGNERS[0], impostor]), "not-signed"),
         (both.replace("12,15-17", "12,15-18"), "not-signed"),
         (sign(TEXT.replace(ORIGIN, "minispine/other"), AUTHORITY_SIGNERS), "another-log"),
+        (sign(TEXT.replace("epoch 2", "epoch 3"), AUTHORITY_SIGNERS), "another-log"),
         (sign("something else\n", AUTHORITY_SIGNERS), "not-a-request"),
         (None, "not-a-request"),
     ):

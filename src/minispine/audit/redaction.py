@@ -9,17 +9,18 @@ What was copied before is out of reach here: backups, the server's own write-ahe
 written over. All of it is encrypted; docs/retention.md says how the key to it is destroyed too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from minispine.audit import declaration, index
+from minispine.audit.declaration import Declaration
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import opened
-from minispine.audit.removal_request import RemovalRequest, RequestInvalid, signed_request
+from minispine.audit.reading import opened, records
+from minispine.audit.removal_request import Range, RemovalRequest, RequestInvalid, signed_request
 from minispine.audit.sealing import Hold
 from minispine.audit.terms import terms_of
 from minispine.audit.vault import Part, Vault
@@ -73,14 +74,17 @@ def redact(database: Database, log: AuditLog, note: str, *, actor: Mapping[str, 
     its master key nobody can tell which entries of the index are a payload's), `AuditUnavailable` and
     `StorageUnavailable`; then nothing was done.
     """
-    request = signed_request(note, declaration.in_force(database))
+    declared = declaration.in_force(database)
+    request = signed_request(note, declared)
+    assert declared is not None, "or nobody's signature would have been taken"
+    end = None if request.epoch == declared.epoch else _end_of(request.epoch, database, log.vault)
     with database.session(Store.AUDIT) as session:
         _check_owner(session)
-        terms = dict(_patient_terms(session, request, log.vault))
+        terms = dict(_patient_terms(session, request.ranges_up_to(end), log.vault))
     with log.holding() as hold:
         # Once more, with the keys that are in force while nobody can change them.
         request = signed_request(note, declaration.in_force_in(hold.audit))
-        record = _carry_out(hold, log, request, note, terms, actor)
+        record = _carry_out(hold, log, request, note, terms, actor, end)
     return Removed(record, request, tuple(terms), _clear(database))
 
 
@@ -112,14 +116,21 @@ def publish(directory: Path, note: str, request: RemovalRequest) -> Path:
 
 
 def _carry_out(
-    hold: Hold, log: AuditLog, request: RemovalRequest, note: str, terms: Terms, actor: Mapping[str, Any]
+    hold: Hold,
+    log: AuditLog,
+    request: RemovalRequest,
+    note: str,
+    terms: Terms,
+    actor: Mapping[str, Any],
+    end: int | None,
 ) -> int:
     session = hold.audit
-    if request.ranges[-1][1] > hold.sequence:
+    if end is None and request.ranges[-1][1] > hold.sequence:
         raise RequestInvalid("no-such-record", f"the log has {hold.sequence} records")
-    present = tuple(_in_ranges(session, _PRESENT, request))
+    ranges = request.ranges_up_to(end)
+    present = tuple(_in_ranges(session, _PRESENT, ranges))
     if not present:
-        before = tuple(_in_ranges(session, _REMOVED, request))
+        before = tuple(_in_ranges(session, _REMOVED, ranges))
         if before:
             raise AlreadyRemoved(before[-1])
         raise RequestInvalid("no-payload", "none of these records has a payload that could be destroyed")
@@ -137,9 +148,24 @@ def _carry_out(
     return record
 
 
-def _patient_terms(session: Session, request: RemovalRequest, vault: Vault) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+def _end_of(epoch: int, database: Database, vault: Vault) -> int:
+    """The last record of an epoch of this log, or of what is left of it: those after it have numbers of others."""
+    restored = index.postings(database, vault.term("event", EventType.AUDIT_RESTORED))
+    for record in records(database, restored):
+        for event in record.events:
+            if event["type"] == EventType.AUDIT_RESTORED and _epoch_begun_by(event) == epoch + 1:
+                return record.sequence - 1
+    raise RequestInvalid("another-log", "no record says that the log went on from the epoch of the request")
+
+
+def _epoch_begun_by(event: Mapping[str, Any]) -> int:
+    note: str = declaration.note_of(event) or ""
+    return Declaration.decode(note.partition("\n\n")[0] + "\n").epoch
+
+
+def _patient_terms(session: Session, ranges: Iterable[Range], vault: Vault) -> Iterator[tuple[int, tuple[bytes, ...]]]:
     """The records that have a payload, each with the terms by which it is found and that only the payload tells."""
-    for first, last in request.ranges:
+    for first, last in ranges:
         for sequence, salt, wrapped, private in session.rows(_PAYLOADS, (first, last)):
             plain = opened(vault, Part.PRIVATE, private, salt, wrapped)
             privates = () if plain is None else _privates(plain)
@@ -147,8 +173,8 @@ def _patient_terms(session: Session, request: RemovalRequest, vault: Vault) -> I
             yield sequence, tuple(vault.term(kind, value) for kind, value in sorted(terms))
 
 
-def _in_ranges(session: Session, query: str, request: RemovalRequest) -> Iterator[int]:
-    for each in request.ranges:
+def _in_ranges(session: Session, query: str, ranges: Iterable[Range]) -> Iterator[int]:
+    for each in ranges:
         for (value,) in session.rows(query, each):
             yield value
 

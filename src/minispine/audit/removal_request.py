@@ -4,11 +4,13 @@ A **request** is a text, and in force as a signed note on which both authorities
 
     minispine audit removal
     <origin>
+    epoch <n>
     reference <the reference of the order>
     records 12,15-17
     number <32 hexadecimal digits>
 
-Origin is the log's, whatever its epoch: what a court ordered holds for the log that goes on from a backup too. The
+Origin and epoch are the log's when the order is made. What a court ordered holds for a log that goes on from a backup
+too, but only of the records that come before its new epoch: later ones have numbers that were others' before. The
 reference names the order, never a patient, because it is kept in the open. The number is random, so that two requests
 are never the same text. How a request is carried out is in ``redaction.py``.
 """
@@ -30,6 +32,7 @@ _TITLE: Final = "minispine audit removal"
 _NUMBER_BYTES: Final = 16
 _NUMBER: Final = re.compile(r"[0-9a-f]{32}")
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*")
+_EPOCH: Final = re.compile(r"epoch ([1-9][0-9]{0,17})")
 _RANGE: Final = re.compile(r"([1-9][0-9]{0,17})(?:-([1-9][0-9]{0,17}))?")
 
 Range = tuple[int, int]
@@ -47,6 +50,7 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What both authorities sign. `RemovalRequest.decode(r.encode()) == r`."""
 
     origin: str
+    epoch: int
     reference: str
     ranges: tuple[Range, ...]
     """The records whose payload is to be destroyed: first and last of each range, in order, apart from each other."""
@@ -54,11 +58,15 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(
-        cls, *, origin: str, reference: str, ranges: Iterable[Range], random_bytes: Callable[[int], bytes]
+        cls, declared: Declaration, *, reference: str, ranges: Iterable[Range], random_bytes: Callable[[int], bytes]
     ) -> "RemovalRequest":
-        """A new request. Raises `RequestInvalid` for what cannot be written as one."""
+        """A new request for a log with these keys. Raises `RequestInvalid` for what cannot be written as one."""
         request = cls(
-            origin=origin, reference=reference, ranges=_merged(ranges), number=random_bytes(_NUMBER_BYTES).hex()
+            origin=declared.origin,
+            epoch=declared.epoch,
+            reference=reference,
+            ranges=_merged(ranges),
+            number=random_bytes(_NUMBER_BYTES).hex(),
         )
         return cls.decode(request.encode())
 
@@ -72,6 +80,12 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The number of each record, in order."""
         return (sequence for first, last in self.ranges for sequence in range(first, last + 1))
 
+    def ranges_up_to(self, last: int | None) -> tuple[Range, ...]:
+        """The ranges without the records after `last`; all of them for None."""
+        if last is None:
+            return self.ranges
+        return tuple((start, min(end, last)) for start, end in self.ranges if start <= last)
+
     def names(self, sequence: int) -> bool:
         """Whether a record is among those whose payload is to be destroyed."""
         return any(first <= sequence <= last for first, last in self.ranges)
@@ -81,6 +95,7 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
         lines = (
             _TITLE,
             self.origin,
+            f"epoch {self.epoch}",
             f"reference {self.reference}",
             f"records {self.records}",
             f"number {self.number}",
@@ -91,19 +106,21 @@ class RemovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     def decode(cls, text: str) -> "RemovalRequest":
         """The request that a text is. Raises `RequestInvalid`."""
         lines = text.split("\n")
-        if len(text) > MOST_TEXT or len(lines) != 6 or lines[0] != _TITLE:
+        if len(text) > MOST_TEXT or len(lines) != 7 or lines[0] != _TITLE:
             raise RequestInvalid("not-a-request", "this is not a request to destroy payloads")
+        epoch = _EPOCH.fullmatch(lines[2])
         request = cls(
             origin=lines[1],
-            reference=lines[2].removeprefix("reference "),
-            ranges=parse_ranges(lines[3].removeprefix("records ")),
-            number=lines[4].removeprefix("number "),
+            epoch=int(epoch[1]) if epoch else 0,
+            reference=lines[3].removeprefix("reference "),
+            ranges=parse_ranges(lines[4].removeprefix("records ")),
+            number=lines[5].removeprefix("number "),
         )
         if not _REFERENCE.fullmatch(request.reference) or len(request.reference) > MOST_REFERENCE:
             raise RequestInvalid(
                 "not-a-request", f"the reference of an order is one line of at most {MOST_REFERENCE} characters"
             )
-        if request.encode() != text or not request.origin or not _NUMBER.fullmatch(request.number):
+        if request.encode() != text or not request.origin or not request.epoch or not _NUMBER.fullmatch(request.number):
             raise RequestInvalid("not-a-request", "the request is not in the form in which it is written")
         return request
 
@@ -136,7 +153,7 @@ def signed_request(note: object, declared: Declaration | None) -> RemovalRequest
         raise RequestInvalid("not-a-request", "this is not a request to destroy payloads")
     text, blank, _ = note.partition("\n\n")
     request = RemovalRequest.decode(f"{text}\n" if blank else note)
-    if request.origin != declared.origin:
+    if request.origin != declared.origin or request.epoch > declared.epoch:
         raise RequestInvalid("another-log", "the request is for another log")
     try:
         signed = {(each.name, each.key_id) for each in open_note(note, declared.authorities).verified}

@@ -43,7 +43,7 @@ def redaction_request(*, reference: str, records: str, config: Path = CONFIG) ->
             raise Failed("the log was begun without authorities: nothing of it can ever be destroyed")
         try:
             request = RemovalRequest.of(
-                origin=declared.origin, reference=reference, ranges=parse_ranges(records), random_bytes=os.urandom
+                declared, reference=reference, ranges=parse_ranges(records), random_bytes=os.urandom
             )
         except RequestInvalid as problem:
             raise Mistaken(str(problem)) from None
