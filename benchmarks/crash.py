@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from tests.databases import Postgres
+from tests.databases import Postgres, PostgresUnavailable
 from tests.journeys.house import House, Spine
 
 from benchmarks.kills import Drilled, drill
@@ -160,7 +160,7 @@ class _Stage:
             house = stack.enter_context(House(folder, self._keys, self.spine.url, self.spine.practices))
             house.configure("", workers=workers or WORKERS[database])
             if database == "postgresql":
-                server = Postgres()
+                server = _server()
                 stack.callback(server.remove)
                 stack.callback(house.stop)  # before the server goes
                 house.configure("storage", url=server.url("postgres").replace("@/", "@localhost/"))
@@ -184,6 +184,13 @@ def _stage() -> Iterator[_Stage]:
                 del os.environ["TMPDIR"]
             else:
                 os.environ["TMPDIR"] = before
+
+
+def _server() -> Postgres:
+    try:
+        return Postgres()
+    except PostgresUnavailable as reason:
+        raise SystemExit(f"no PostgreSQL can be run here: {reason}; --database sqlite leaves it out") from None
 
 
 def _make_keys(folder: Path) -> Path:

@@ -107,7 +107,7 @@ def reckon(house: House, told: list[Told], calls: list[dict[str, Any]]) -> Recko
     with Database.open(house.settings["storage"]["url"]) as database:
         last = last_sequence(database)
     unrecorded = [t for t in told if t.relates_to not in (None, t.asked) or trail.reply_to(t) is None]
-    done = house.run("audit", "verify")
+    done = house.run("audit", "verify", "--index")
     unknown = {e for e, kinds in trail.ended.items() if EventType.EXCHANGE_OUTCOME_UNKNOWN in kinds}
     return Reckoning(
         records=last,
@@ -122,5 +122,5 @@ def reckon(house: House, told: list[Told], calls: list[dict[str, Any]]) -> Recko
         unknown_yet_replied=sorted(e for e in unknown if EventType.EXCHANGE_REPLIED in trail.ended[e]),
         unanswerable=sum(t.log_away for t in unrecorded),
         verified=done.returncode in _INTACT and done.stdout.startswith(f"{last} records are consistent"),
-        verify_said=(done.stdout + done.stderr).strip()[-300:],
+        verify_said=(done.stderr + done.stdout).partition("\n")[0][:300],
     )
