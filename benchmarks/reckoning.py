@@ -18,8 +18,8 @@ from minispine.storage import Database, Store
 
 _ENDS = {EventType.EXCHANGE_REPLIED, EventType.EXCHANGE_ABANDONED, EventType.EXCHANGE_OUTCOME_UNKNOWN}
 _INTACT = {0, 3}
-"""Exit codes of `audit verify`: proven, and consistent with nothing from outside to prove it by. The latter is also that
-of a store that is away, so what it says counts too."""
+"""Exit codes of `audit verify`: proven, and consistent with nothing from outside to prove it by. The latter is also
+that of a store that is away, so what it says counts too."""
 
 
 class Reckoning(msgspec.Struct, kw_only=True):
