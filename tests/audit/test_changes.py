@@ -56,6 +56,17 @@ def test_a_change_is_recorded_with_before_and_after_by_whom_and_when(database: D
         assert session.rows("SELECT * FROM registry_outbox") == []
 
 
+@pytest.mark.requirement("IG-3.9.11", "b")
+def test_a_first_version_is_recorded_with_what_was_shipped_and_a_removal_with_what_comes_back(
+    database: Database, log: AuditLog
+) -> None:
+    shipped, own = {"version": "1", "codes": {"A": "a"}}, {"version": "2", "codes": {"A": "b", "B": "b"}}
+    for body in (own, None, own):
+        change(database, log, body, shipped=shipped)
+    told = [(r["before"], r["after"], r["changed_entries"]) for r in changes(database)]
+    assert told == [(shipped, own, 3), (own, shipped, 3), (shipped, own, 3)]
+
+
 def test_a_change_to_another_version_is_refused_and_leaves_no_record(database: Database, log: AuditLog) -> None:
     change(database, log, BODY)
     with pytest.raises(VersionConflict):

@@ -36,7 +36,7 @@ def test_a_loaded_table_is_in_force_and_on_the_record(
     assert shown("organisations") == {"RYY": "200000000888"}
     changes = [(event["data"], event["private"]) for event in trail() if event["type"] == "table.changed"]
     assert [(c["before"], c["after"], private["reason"]) for c, private in changes] == [
-        (None, ASIDS, "a test"),
+        ({}, ASIDS, "a test"),
         (ASIDS, {"RYY": "200000000888"}, "a test"),
     ]
 

@@ -1,6 +1,7 @@
 """An operator changes texts, codes and mappings while the provider runs; what makes no sense is refused in one line."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,30 @@ def test_a_text_is_changed_and_a_code_added_and_used_while_running(operated: Hou
 @pytest.mark.requirement("SMSP-AUDIT-008", "c")
 def test_each_change_is_on_the_record_with_before_and_after(operated: House) -> None:
     first = operated.last() + 1
+    before = table(operated, "organisations")
     organisations = {"RXX": "200000000999", "RQQ": "200000000777"}
     operated.must_run("table", "load", "organisations", write(operated, organisations), "--reason", "a new trust")
     (changed,) = (e for e in operated.trail(first) if e["type"] == "table.changed")
     said = changed["data"]
-    assert (said["key"], said["reason"], said["after"]) == ("organisations", "a new trust", organisations)
-    assert said["before"] != said["after"]
-    assert said["actor"]["uid"] >= 0
+    assert (said["key"], said["before"], said["after"]) == ("organisations", before, organisations)
+    assert said["changed_entries"] == len(before.items() ^ organisations.items())
+    assert changed["private"] == {"reason": "a new trust"}
+    assert said["actor"]["uid"] == os.getuid()
+    assert changed["sealed_at"]
+
+
+@pytest.mark.requirement("IG-3.9.11", "b")
+def test_a_new_version_of_a_vocabulary_is_on_the_record_with_how_many_entries_changed(operated: House) -> None:
+    first = operated.last() + 1
+    shipped = table(operated, "vocabulary-pds")
+    newer = shipped | {"version": "2.0", "codes": shipped["codes"] | {"DEMOG-0001": "Nobody", "DEMOG-0200": "Two"}}
+    operated.must_run("table", "load", "vocabulary-pds", write(operated, newer), "--reason", "version 2")
+    operated.must_run("table", "reset", "vocabulary-pds", "--reason", "back")
+    loaded, back = (e["data"] for e in operated.trail(first) if e["type"] == "table.changed")
+    assert (loaded["key"], loaded["actor"]["uid"]) == ("vocabulary-pds", os.getuid())
+    assert (loaded["before"]["version"], loaded["after"]["version"]) == (shipped["version"], "2.0")
+    assert (loaded["before"], loaded["after"]) == (shipped, newer) == (back["after"], back["before"])
+    assert (loaded["changed_entries"], back["changed_entries"]) == (3, 3), "its version, one text and a new code"
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,15 @@ def change_document(
     actor: dict[str, Any],
     reason: str | None,
     expected_version: int | None,
+    shipped: dict[str, Any] | None = None,
 ) -> int:
     """Give a document its next version (`body` None removes it), record the change, and return the new version.
 
     The record is an `event` by `actor` with the document before and after; registrations and tables hold nothing of
     patients, but a `reason` is free text, so it stands in the private part. With `expected_version` the change is only
-    made to that version (0: only if there is no such document).
+    made to that version (0: only if there is no such document). `shipped` is what is in force while there is no
+    document, so that a first version is recorded with what it replaces, and a removal with what comes back
+    (IG-3.9.11 b).
     Raises `VersionConflict`, `AuditUnavailable` (no change was made, or, on SQLite, it was made and its record is owed
     until the log is back), `EntryInvalid`.
     """
@@ -50,13 +53,13 @@ def change_document(
     at = log.now()
     with log.holding() as hold:
         if database.one_transaction:
-            version, entry = _put(hold.registry, kind, key, body, event, actor, reason, expected_version, at)
+            version, entry = _put(hold.registry, kind, key, body, event, actor, reason, expected_version, shipped, at)
             _record(log, hold, entry, kind, key, version)
             return version
         registry = hold.registry
         registry.begin()
         try:
-            version, entry = _put(registry, kind, key, body, event, actor, reason, expected_version, at)
+            version, entry = _put(registry, kind, key, body, event, actor, reason, expected_version, shipped, at)
             registry.execute(
                 insert(registry_outbox).values(kind=kind, key=key, version=version, event=_outbox_text(entry))
             )
@@ -115,6 +118,7 @@ def _put(
     actor: dict[str, Any],
     reason: str | None,
     expected_version: int | None,
+    shipped: dict[str, Any] | None,
     at: int,
 ) -> tuple[int, Entry]:
     before = put_document(
@@ -128,14 +132,16 @@ def _put(
         reason=reason,
     )
     version = (before.version if before else 0) + 1
-    held, private = _apart(before.body if before else None, body)
+    replaced = before.body if before and before.body is not None else shipped
+    replacing = body if body is not None else shipped
+    held, private = _apart(replaced, replacing)
     if reason is not None:
         private["reason"] = reason
     told = {
         "kind": kind,
         "key": key,
         "version": version,
-        "changed_entries": _differing(before.body if before else None, body),
+        "changed_entries": _differing(replaced, replacing),
         "actor": actor,
         "before": _exact(held[0]),
         "after": _exact(held[1]),

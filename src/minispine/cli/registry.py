@@ -42,8 +42,19 @@ class OpenRegistry:
         """Give every version of a document, the first one first."""
         return self._registry.history(kind, key)
 
-    def change(self, kind: str, key: str, body: dict[str, Any] | None, *, event: EventType, reason: str | None) -> int:
+    def change(
+        self,
+        kind: str,
+        key: str,
+        body: dict[str, Any] | None,
+        *,
+        event: EventType,
+        reason: str | None,
+        shipped: dict[str, Any] | None = None,
+    ) -> int:
         """Put a new version of a document in force, None to remove it, and give the version's number.
+
+        `shipped` is what is in force where there is no document.
 
         The provider takes a registry whole, so that the whole of what it would find is checked first. A registry that
         does not hold together for another reason can still be changed, lest a client could not be disabled.
@@ -69,6 +80,7 @@ class OpenRegistry:
             actor=actor(),
             reason=reason,
             expected_version=current.version if current else 0,
+            shipped=shipped,
         )
 
     def _sound(self) -> bool:

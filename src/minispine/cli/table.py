@@ -111,7 +111,9 @@ def _change(
     registry: OpenRegistry, name: str, document: dict[str, Any] | None, reason: str, called: str | None
 ) -> None:
     try:
-        version = registry.change(TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason)
+        version = registry.change(
+            TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason, shipped=_kind(name).shipped()
+        )
     except Unusable as unusable:
         # What is wrong may be in another table, which was made for the one that is replaced.
         own = unusable.document == f"table {name}"
