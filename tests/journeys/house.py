@@ -23,6 +23,7 @@ from minispine.audit import declaration, keyfiles, reading, search
 from minispine.audit.actor import Actor
 from minispine.audit.note import Signer
 from minispine.audit.opening import open_database, open_log, origin_of
+from minispine.audit.vault import Vault
 from minispine.config import load
 from minispine.storage import Database
 from tests.journeys.messages import Answer, Message
@@ -168,6 +169,7 @@ class House:
         self.keys = folder / "pki"
         shutil.copytree(keys, self.keys)
         self.config = folder / "minispine.toml"
+        self.audit_keys = folder / "audit-keys"
         pki = self.keys
         self.settings: dict[str, dict[str, Any]] = {
             "": {"system_id": "journey", "profile": "demonstration", "workers": 1},
@@ -221,10 +223,10 @@ class House:
     def begin(self) -> None:
         """Make the audit log, as `minispine audit init` does, unless it is there."""
         self.write()
-        settings = load(self.config)
-        if settings.audit.keys.exists():
+        if self.audit_keys.exists():
             return
-        keys, _ = keyfiles.make(settings.audit.keys)
+        settings = load(self.config)
+        keys, _ = keyfiles.make(self.audit_keys)
         with open_database(settings.storage) as database:
             database.migrate()
             log = open_log(database, keys, settings=settings, instance="journey", now=lambda: time.time_ns() // 1000)
@@ -232,6 +234,11 @@ class House:
             actor = Actor(user_id="journey").as_data()
             declaration.begin(log, origin=origin, signer=Signer(origin, keys.log_key), authorities=(), actor=actor)
             log.close_now()
+
+    def move_in(self, built: Path) -> None:
+        """Take over the database and the audit log's keys of a house in this folder."""
+        for part in ("data", self.audit_keys.name):
+            shutil.copytree(built / part, self.folder / part)
 
     def launch(self) -> Process:
         """Start the provider and wait until it listens."""
@@ -310,13 +317,18 @@ class House:
                 total += float(value)
         return total
 
-    def trail(self, first: int = 1, *, identifier: str | None = None) -> list[dict[str, Any]]:
+    @property
+    def vault(self) -> Vault:
+        """What opens the private parts and the messages of its audit log."""
+        return keyfiles.load(self.audit_keys).vault()
+
+    def trail(self, first: int = 1, *, last: int | None = None, identifier: str | None = None) -> list[dict[str, Any]]:
         """The events of the audit log, or of the exchanges in which an id occurs, private parts included."""
         with Database.open(self.settings["storage"]["url"]) as database:
-            vault = keyfiles.load(load(self.config).audit.keys).vault()
             if identifier is None:
-                return list(reading.events(database, first=first, vault=vault))
-            found = search.exchanges(database, vault, search.Query(identifier=identifier, first=first), private=True)
+                return list(reading.events(database, first=first, last=last, vault=self.vault))
+            query = search.Query(identifier=identifier, first=first, last=last)
+            found = search.exchanges(database, self.vault, query, private=True)
             return [event for each in found for record in each.records for event in reading.told(record)]
 
     def last(self) -> int:

@@ -1,6 +1,5 @@
 """A provider's life: told to stop, killed, started twice, cut off from its database, from Spine, from its clients."""
 
-import shutil
 import signal
 import socket
 import sqlite3
@@ -27,19 +26,19 @@ def question() -> Message:
 
 @pytest.fixture(scope="module")
 def registered(keys: Path, spine: Spine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a house whose client is registered."""
+    """The folder of a house whose client is registered."""
     house = House(tmp_path_factory.mktemp("registered"), keys, spine.url)
     house.write()
     house.load_organisations()
     house.register()
-    return house.folder / "data"
+    return house.folder
 
 
 @pytest.fixture
 def home(make_house: HouseMaker, registered: Path) -> House:
     """A house that may be damaged."""
     house = make_house()
-    shutil.copytree(registered, house.folder / "data")
+    house.move_in(registered)
     return house
 
 
@@ -233,7 +232,7 @@ def test_spine_is_gone_and_comes_back(
 ) -> None:
     first = Spine(tmp_path / "first", keys, size=30, port=free_port)
     house = make_house(first.url)
-    shutil.copytree(registered, house.folder / "data")
+    house.move_in(registered)
     house.configure("spine.pds", breaker_failures=4, breaker_open_s=0.5).start()
     try:
         with house.line() as line:

@@ -1,7 +1,9 @@
 """An operator changes settings and files under a provider that runs, and workers that die take nothing else over."""
 
+import datetime
 import hashlib
 import os
+import pwd
 import signal
 import sqlite3
 import time
@@ -13,6 +15,8 @@ import pytest
 
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import Event, EventType
+from minispine.keys import pki
+from tests.audit.samples import ACTOR
 from tests.journeys.house import House, until
 
 
@@ -59,6 +63,56 @@ def test_what_is_taken_at_a_hangup_is_in_force_and_on_record_and_so_is_what_need
         "need_a_restart": ["machines.max_body_bytes", "exchange.max_waiting"],
     }
     assert not lines(home, "MS0020")  # information, and the level is warning now
+
+
+def changed(house: House) -> list[dict[str, Any]]:
+    """What the trail says of changed settings."""
+    return [e["data"] for e in house.trail() if e["type"] == "configuration.changed"]
+
+
+@pytest.mark.requirement("IG-3.9.11", "a")
+@pytest.mark.requirement("SMSP-AUDIT-008", "c")
+def test_a_setting_that_was_changed_is_on_record_with_both_values_and_who_also_when_nothing_ran(home: House) -> None:
+    account = pwd.getpwuid(os.getuid()).pw_name
+    home.start()
+    assert changed(home) == [], "nothing was there before that could have changed"
+    home.configure("exchange", clock_skew_s=7, max_in_flight=99).write()
+    hang_up(home)
+    (read_again,) = until(lambda: changed(home))
+    assert read_again["changes"] == [{"key": "exchange.clock_skew_s", "before": "300.0", "after": "7.0"}]
+    assert (read_again["actor"]["account"], read_again["actor"]["uid"]) == (account, os.getuid())
+    home.stop()
+
+    home.configure("spine.pds", url="https://127.0.0.1:2/").configure("exchange", clock_skew_s=None).write()
+    sha256 = hashlib.sha256(home.config.read_bytes()).hexdigest()
+    home.start()
+    started = changed(home)[1]
+    assert {each["key"]: (each["before"], each["after"]) for each in started["changes"]} == {
+        "exchange.clock_skew_s": ("7.0", "300.0"),
+        "exchange.max_in_flight": (256, 99),
+        "spine.pds.url": ("https://127.0.0.1:1/", "https://127.0.0.1:2/"),
+    }
+    assert (started["file"], started["sha256"]) == (str(home.config), sha256)
+    (begun,) = [e for e in home.trail() if e["type"] == "provider.started"][1:]
+    assert started["actor"] == begun["data"]["actor"]
+    assert started["actor"]["account"] == account
+    home.stop()
+    home.start()
+    assert len(changed(home)) == 2, "nothing was changed since"
+
+
+@pytest.mark.requirement("IG-3.9.11", "a")
+def test_a_file_that_the_settings_name_and_that_was_changed_while_nothing_ran_is_on_record(home: House) -> None:
+    crl = home.keys / "clients" / "crl.pem"
+    home.start()
+    home.stop()
+    before = crl.read_bytes()
+    pki.renew_lists(home.keys, now=datetime.datetime.now(datetime.UTC))
+    home.start()
+    (started,) = changed(home)
+    digests = [hashlib.sha256(content).hexdigest() for content in (before, crl.read_bytes())]
+    (told,) = [each for each in started["changes"] if each["key"].startswith("machines.crl")]
+    assert [told["before"], told["after"]] == digests
 
 
 @pytest.mark.parametrize(
@@ -153,7 +207,9 @@ def test_a_database_that_is_away_while_a_worker_starts_is_waited_for(home: House
 
 def test_the_record_of_a_change_that_a_command_could_not_make_is_made_by_the_provider(home: House) -> None:
     home.start()
-    event = Event(type=EventType.TABLE_CHANGED, at=1, data={"kind": "table", "key": "organisations", "version": 1})
+    told = {"kind": "table", "key": "organisations", "version": 1, "changed_entries": 1}
+    told |= {"before": None, "after": {"RXX": "200000000999"}, "actor": ACTOR.as_data()}
+    event = Event(type=EventType.TABLE_CHANGED, at=1, data=told)
     with sqlite3.connect(home.folder / "data/registry.db") as registry:
         owed = ("table", "organisations", 1, encode_json(event).decode())
         registry.execute("INSERT INTO registry_outbox (kind, key, version, event) VALUES (?, ?, ?, ?)", owed)

@@ -79,7 +79,7 @@ def test_without_a_certificate_there_is_a_readable_fault_and_one_record_a_minute
     assert {(r["peer"], r["reason"]) for r in refusals} == {("127.0.0.1", "no-certificate")}
     assert sum(r["count"] for r in refusals) == 25
     with Database.open(house.settings["storage"]["url"]) as database:
-        assert not any(reading.bodies(database, n) for n in range(1, house.last() + 1))
+        assert not any(reading.bodies(database, n, house.vault) for n in range(1, house.last() + 1))
 
 
 def test_a_certificate_that_is_not_registered_is_refused(gate: House, spine: Spine) -> None:
