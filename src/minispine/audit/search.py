@@ -10,6 +10,7 @@ is how one comes from any one id to everything that was done. A record of no exc
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -136,13 +137,10 @@ def search(
     With `private`, also what they hold of patients. Raises `StorageUnavailable`, `index.IndexBroken`,
     `PayloadUnreadable`.
     """
-    found: list[int] = []
-    sequences = matching(database, vault, query, after=after, newest_first=newest_first)
-    for sequence in sequences:
-        if len(found) == limit:
-            return Page(_events(database, found, query, vault if private else None), found[-1])
-        found.append(sequence)
-    return Page(_events(database, found, query, vault if private else None), None)
+    met = list(islice(matching(database, vault, query, after=after, newest_first=newest_first), limit + 1))
+    page = records(database, met[:limit], vault=vault if private else None)
+    events_of_page = tuple(event for record in page for event in asked_for(record, query))
+    return Page(events_of_page, met[limit - 1] if len(met) > limit else None)
 
 
 def matching(
@@ -159,9 +157,24 @@ def events(
     database: Database, vault: Vault, query: Query, *, newest_first: bool = False, private: bool = False
 ) -> Iterator[dict[str, Any]]:
     """The events of all records that meet a query, one by one. Raises as `search` does."""
+    for record in found(database, vault, query, newest_first=newest_first, private=private):
+        yield from asked_for(record, query)
+
+
+def found(
+    database: Database, vault: Vault, query: Query, *, newest_first: bool = False, private: bool = False
+) -> Iterator[Record]:
+    """All records that meet a query, one by one. Raises as `search` does."""
     sequences = matching(database, vault, query, newest_first=newest_first)
-    for record in records(database, sequences, vault=vault if private else None):
-        yield from _asked_for(record, query)
+    yield from records(database, sequences, vault=vault if private else None)
+
+
+def asked_for(record: Record, query: Query) -> Iterator[dict[str, Any]]:
+    """The events of a record that was found: those of the types that the query names, or all."""
+    if query.exchange and record.exchange not in query.values("exchange"):
+        return
+    types = query.values("event")
+    yield from (event for event in told(record) if not types or event["type"] in types)
 
 
 def exchanges(
@@ -232,20 +245,6 @@ def _compared(name: str, query: Query) -> Iterator[str]:
                 yield bare_number(value)
             case _:
                 yield value
-
-
-def _events(
-    database: Database, sequences: Sequence[int], query: Query, vault: Vault | None
-) -> tuple[dict[str, Any], ...]:
-    return tuple(event for record in records(database, sequences, vault=vault) for event in _asked_for(record, query))
-
-
-def _asked_for(record: Record, query: Query) -> Iterator[dict[str, Any]]:
-    """The events of a record that a query for events is about, all of them for any other."""
-    if query.exchange and record.exchange not in query.values("exchange"):
-        return
-    types = query.values("event")
-    yield from (event for event in told(record) if not types or event["type"] in types)
 
 
 # ── whole exchanges ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,21 +4,32 @@ Looking at the trail is itself recorded in it, before anything is shown. Nothing
 up a provider that serves from the same database.
 """
 
+import datetime
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from minispine.audit import reading, search
-from minispine.audit.looking import looked
-from minispine.audit.search import Query
+from minispine.audit.search import Page, Query
+from minispine.audit.terms import terms_of
 from minispine.audit.vault import Vault
-from minispine.cli.account import actor
-from minispine.cli.audit_criteria import encode_line, nhs_number_in
+from minispine.audit.words import organisation, result, uk_time, who
+from minispine.cli.audit_criteria import (
+    ANYTHING,
+    ANYWHERE,
+    Criteria,
+    Place,
+    encode_line,
+    nhs_number_in,
+    recorded,
+)
 from minispine.cli.errors import Exit, Mistaken
-from minispine.cli.trail import CONFIG, now_us, opened
+from minispine.cli.output import table
+from minispine.cli.trail import CONFIG
 from minispine.storage import Database
 
 
@@ -65,13 +76,10 @@ def events(
         first=from_,
         last=to,
     )
+    place = Place(config=config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
     shown = 0
-    with opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys) as trail:
-        with trail.log() as log:
-            record = looked(query, actor=actor(), command="audit events", at=now_us(), private_shown=private)
-            before = log.append_now(record).sequence
-        bounds = range(max(1, from_), before if to is None else min(to + 1, before))
-        for event in _events(trail.database, trail.keys.vault(), query, bounds, private=private):
+    with recorded(place, query, command="audit events", private=private) as (trail, before):
+        for event in _events(trail.database, trail.keys.vault(), before, private=private):
             sys.stdout.buffer.write(encode_line(event))
             shown += 1
     if not shown:
@@ -79,14 +87,101 @@ def events(
     return Exit.DONE
 
 
-def _events(
-    database: Database, vault: Vault, query: Query, bounds: range, *, private: bool
-) -> Iterator[dict[str, Any]]:
+def search_(
+    *,
+    place: Place = ANYWHERE,
+    criteria: Criteria = ANYTHING,
+    whole_exchanges: bool = False,
+    private: bool = False,
+    newest_first: bool = False,
+    limit: int = 100,
+    after: int | None = None,
+    format_: Literal["table", "jsonl"] | None = None,
+) -> int:
+    """Search the audit trail: a page of the records that meet every criterion, as a table or as JSON lines.
+
+    A record has to meet all of it by itself; with --whole-exchanges the records of an exchange may meet it together,
+    and all of them are shown. That it was asked, by whom and for what is recorded first. Where there is more, the last
+    line on standard error says how to ask for it.
+
+    Args:
+        place: Which trail.
+        criteria: Which part of it.
+        whole_exchanges: Find exchanges, and show all of each.
+        private: Show what is recorded about patients too.
+        newest_first: Begin with the newest.
+        limit: How many records, or exchanges, to show.
+        after: Go on after the record that the page before ended with.
+        format_: How to print it; by default a table on a terminal, and JSON lines elsewhere.
+    """
+    if limit < 1:
+        raise Mistaken("--limit has to be 1 or more")
+    query = criteria.query()
+    options: dict[str, Any] = {"after": after, "newest_first": newest_first, "private": private}
+    with recorded(place, query, command="audit search", private=private) as (trail, before):
+        if whole_exchanges:
+            page = _page(search.exchanges(trail.database, trail.keys.vault(), before, **options), limit)
+        else:
+            page = search.search(trail.database, trail.keys.vault(), before, limit=limit, **options)
+    if format_ == "table" or (format_ is None and sys.stdout.isatty()):
+        _print_table(page.events, private=private)
+    else:
+        for event in page.events:
+            sys.stdout.buffer.write(encode_line(event))
+    if page.after is not None:
+        print(f"minispine: there is more; go on with --after {page.after}", file=sys.stderr)
+    elif not page.events:
+        hint = (
+            ""
+            if whole_exchanges or len(query.conditions) < 2
+            else "; the records of an exchange may together, with --whole-exchanges"
+        )
+        print(f"minispine: no record meets that{hint}", file=sys.stderr)
+    return Exit.DONE
+
+
+def _events(database: Database, vault: Vault, query: Query, *, private: bool) -> Iterator[dict[str, Any]]:
     if not (query.exchange or query.identifier or query.patient):
-        yield from reading.events(database, first=bounds.start, last=bounds.stop - 1, vault=vault if private else None)
+        opening = vault if private else None
+        yield from reading.events(database, first=query.first, last=query.last, vault=opening)
         return
     anywhere = Query(exchange=query.exchange, identifier=query.identifier, patient=query.patient)
     for exchange in search.exchanges(database, vault, anywhere, private=private):
         for record in exchange.records:
-            if record.sequence in bounds:
+            if query.first <= record.sequence <= (query.last or 0):
                 yield from reading.told(record)
+
+
+def _page(found: Iterator[search.Exchange], limit: int) -> Page:
+    some = list(islice(found, limit + 1))
+    shown = (event for each in some[:limit] for record in each.records for event in reading.told(record))
+    return Page(tuple(shown), some[limit - 1].found if len(some) > limit else None)
+
+
+def _print_table(events: Iterable[dict[str, Any]], *, private: bool) -> None:
+    columns = ["Record", "When", "Event", "Who", "Organisation", "Client", "Result", "Exchange"]
+    rows = []
+    for event in events:
+        told = event["data"]
+        at = datetime.datetime.fromisoformat(event["at"])
+        row = [
+            str(event["sequence"]),
+            uk_time(round(at.timestamp() * 1_000_000)),
+            event["type"],
+            who(told),
+            organisation(told),
+            event["client"] or "",
+            result(told),
+            event["exchange"] or "",
+        ]
+        rows.append([*row, _patients(event)] if private else row)
+    table([*columns, "Patient"] if private else columns, rows)
+
+
+def _patients(event: dict[str, Any]) -> str:
+    """Whom an event is about, or why that is no longer to be had."""
+    for gone in ("removed", "archived", "missing"):
+        if gone in event:
+            return f"({gone}: {event[gone]})" if event[gone] is not True else f"({gone})"
+    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=(event["private"],))
+    return ", ".join(sorted(value for _, value in found))

@@ -1,23 +1,27 @@
-"""What several `minispine audit` commands take: which trail, and which part of it; and how its events are printed."""
+"""What the commands that read the trail share: which trail, which part of it, and that reading is recorded first."""
 
 import datetime
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
+import msgspec
 from cyclopts import Parameter
 
 from minispine.audit.encoding import encode_json
 from minispine.audit.events import EventType
+from minispine.audit.looking import looked
 from minispine.audit.search import Query
+from minispine.audit.words import UK
+from minispine.cli.account import actor
 from minispine.cli.errors import Mistaken
-from minispine.cli.trail import CONFIG
+from minispine.cli.trail import CONFIG, OpenTrail, now_us, opened
 from minispine.cli.values import unknown
 from minispine.domain.nhs_number import is_valid
 
-UK: Final = ZoneInfo("Europe/London")
 _DAY: Final = datetime.timedelta(days=1)
 
 NhsNumberFile = Annotated[Path, Parameter(allow_leading_hyphen=True)]
@@ -107,6 +111,35 @@ class Criteria:
 
 ANYWHERE: Final = Place()
 ANYTHING: Final = Criteria()
+
+
+@contextmanager
+def recorded(
+    place: Place,
+    query: Query,
+    *,
+    command: str,
+    private: bool,
+    form: str | None = None,
+    as_at: int | None = None,
+) -> Iterator[tuple[OpenTrail, Query]]:
+    """Open a trail to read it, once it is recorded that somebody does (IG-3.9.3 c).
+
+    Gives the trail, and the query for what was recorded before that. Raises `AuditUnavailable` when it could not be
+    recorded; then nothing may be shown.
+    """
+    with opened(
+        place.config,
+        storage=place.storage,
+        storage_password_file=place.storage_password_file,
+        audit_keys=place.audit_keys,
+    ) as trail:
+        entry = looked(
+            query, actor=actor(), command=command, at=now_us(), private_shown=private, form=form, as_at=as_at
+        )
+        with trail.log() as log:
+            last = log.append_now(entry).sequence - 1
+        yield trail, msgspec.structs.replace(query, last=last if query.last is None else min(query.last, last))
 
 
 def query(**conditions: object) -> Query:

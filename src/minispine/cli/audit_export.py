@@ -1,0 +1,112 @@
+"""`minispine audit export`: take a copy of a part of the trail, as a file that others read."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final, Literal
+
+from cyclopts import Parameter
+
+from minispine.audit import search
+from minispine.audit.export import as_csv, as_fhir, as_json_lines
+from minispine.audit.reading import Record
+from minispine.audit.search import Query
+from minispine.cli.audit_criteria import ANYTHING, ANYWHERE, Criteria, Place, recorded
+from minispine.cli.errors import Exit, Mistaken
+
+_FORMS: Final[dict[str, Callable[[Iterable[Record], Query], Iterator[bytes]]]] = {
+    "csv": as_csv,
+    "jsonl": as_json_lines,
+    "fhir": as_fhir,
+}
+_HERE: Final = Path("-")
+_QUIET_S: Final = 2.0
+_EVERY_S: Final = 0.5
+
+
+def export(
+    *,
+    format_: Literal["csv", "jsonl", "fhir"],
+    output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    place: Place = ANYWHERE,
+    criteria: Criteria = ANYTHING,
+    whole_exchanges: bool = False,
+    private: bool = False,
+) -> int:
+    """Write what meets every criterion to a file, however much it is.
+
+    The forms are CSV, with what a spreadsheet would take for a formula made harmless, JSON lines, and FHIR R4
+    AuditEvent, one a line, in the shape of IHE's basic patterns. Each event has its sequence number and the hash of
+    its record. That a copy was taken, by whom and of what is recorded first. The file is new and can be read by its
+    owner only; if something goes wrong there is none.
+
+    Args:
+        format_: In which form.
+        output: The file, which must not be there yet; - for standard output.
+        place: Which trail.
+        criteria: Which part of it.
+        whole_exchanges: Find exchanges, of which the records may meet the criteria together, and write all of each.
+        private: Write what is recorded about patients too.
+    """
+    if output != _HERE and output.exists():
+        raise Mistaken(f"{output}: is there already")
+    query = criteria.query()
+    written = 0
+    with recorded(place, query, command="audit export", private=private, form=format_) as (trail, before):
+        vault = trail.keys.vault()
+        if whole_exchanges:
+            exchanges = search.exchanges(trail.database, vault, before, private=private)
+            found: Iterable[Record] = (record for exchange in exchanges for record in exchange.records)
+            before = Query()
+        else:
+            found = search.found(trail.database, vault, before, private=private)
+        with _opened(output) as file:
+            progress = _Progress()
+            for line in _FORMS[format_](found, before):
+                file.write(line)
+                written += 1
+                progress.at(written)
+            progress.end()
+    if output != _HERE:
+        print(f"{written - (format_ == 'csv')} events are in {output}")
+    return Exit.DONE
+
+
+@contextmanager
+def _opened(output: Path) -> Iterator[BinaryIO]:
+    """The file, for its owner only; gone again if writing it fails, so that half an export is never taken for one."""
+    if output == _HERE:
+        yield sys.stdout.buffer
+        return
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
+
+
+class _Progress:
+    """How many lines are written, on standard error, once it takes long enough for somebody to wonder."""
+
+    def __init__(self) -> None:
+        self._next_s = time.monotonic() + _QUIET_S
+        self._told = False
+
+    def at(self, written: int) -> None:
+        """So many lines are written."""
+        if written % 256 == 0 and (now_s := time.monotonic()) >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            if sys.stderr.isatty():
+                self._told = True
+                print(f"\r{written:,} events", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line, if there is something on it."""
+        if self._told:
+            print(file=sys.stderr)
