@@ -69,7 +69,7 @@ kind = "syslog"
 name = "syslog"
 host = "localhost"
 port = 1
-ca = "{keys}/spine/ca.pem"
+ca = "{keys}/provider/ca.pem"
 [spine.pds]
 url = "https://localhost:1/sync-service"
 to_asid = "928942012545"

@@ -61,13 +61,22 @@ class StoredCheckpoint(msgspec.Struct, frozen=True):
 class Checkpointer:
     """Signs the state of a log. Any number of processes may have one; together they make one checkpoint an interval.
 
-    `now` gives UTC microseconds since 1970.
+    `now` gives UTC microseconds since 1970. `between` is called between the transactions of a checkpoint that covers
+    very many records; it may raise, to end the work.
     """
 
-    def __init__(self, database: Database, log_key: Ed25519PrivateKey, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        log_key: Ed25519PrivateKey,
+        *,
+        now: Callable[[], int],
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._log_key = log_key
         self._now = now
+        self._between = between
         self._signed: Checkpoint | None = None
 
     def make(self) -> StoredCheckpoint:
@@ -104,7 +113,7 @@ class Checkpointer:
                 return None
         try:
             # Before the transaction, so that it is short however much was added.
-            keep_tiles(self._database, size)
+            keep_tiles(self._database, size, between=self._between)
             with self._database.session(Store.AUDIT) as session:
                 session.begin()
                 if session.kind == "postgresql":

@@ -37,7 +37,10 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Issuer:
-    """Issues the checkpoints of a log. `now` gives UTC microseconds since 1970, `monotonic` seconds."""
+    """Issues the checkpoints of a log.
+
+    `now` gives UTC microseconds since 1970, `monotonic` seconds; `between` is the `Checkpointer`'s.
+    """
 
     def __init__(
         self,
@@ -47,13 +50,14 @@ class Issuer:
         *,
         now: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self.refusal: str | None = None
         """Why this process signs nothing any more in the name of the log; None while it does."""
         self._database = database
         self._interval_s = settings.checkpoint_interval_s
         self._monotonic = monotonic
-        self._checkpointer = Checkpointer(database, log_key, now=now)
+        self._checkpointer = Checkpointer(database, log_key, now=now, between=between)
         recipients = [recipient_of(each) for each in settings.witnesses]
         if settings.directory is not None:
             recipients.append(Publication(settings.directory))

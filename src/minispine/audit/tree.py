@@ -4,7 +4,7 @@ What a tree is and how it is laid out in tiles is in ``merkle.py`` and ``tiles.p
 has to be compared with a root that somebody signed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from minispine.audit.encoding import FIRST_VERSION
@@ -76,16 +76,18 @@ class StoredTree:
         return b"".join(bytes(digest) if first is None else leaf_hash(bytes(first)) for digest, first in rows)
 
 
-def keep_tiles(database: Database, size: int) -> None:
+def keep_tiles(database: Database, size: int, *, between: Callable[[], None] = lambda: None) -> None:
     """Keep every full tile of the tree of the first `size` records.
 
-    Several processes may do so at once. No transaction is long: the log goes on being written. Raises
-    `StorageUnavailable`, `TreeDamaged`.
+    Several processes may do so at once. No transaction is long: the log goes on being written. `between` is called
+    between any two; it may raise to end the work, which then goes on the next time. Raises `StorageUnavailable`,
+    `TreeDamaged`.
     """
     for level, tiles in _full_tiles(size):
         with database.reading(Store.AUDIT) as session:
             first = session.rows(_NEXT_TILE, (level,))[0][0]
         for start in range(first, tiles, _TILES_AT_ONCE):
+            between()
             numbers = range(start, min(start + _TILES_AT_ONCE, tiles))
             with database.reading(Store.AUDIT) as session:
                 tree = StoredTree(session, size)

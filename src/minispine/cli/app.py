@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, str]] = {
     "simulate": "minispine.cli.simulate:simulate",
     "call": "minispine.cli.call:call",
     "migrate": "minispine.cli.migrate:migrate",
+    "backup": "minispine.cli.backup:backup",
+    "restore": "minispine.cli.backup:restore",
     "requirements": "minispine.cli.requirements:requirements",
     "pki init": "minispine.cli.pki:init",
     "pki issue": "minispine.cli.pki:issue",
@@ -60,6 +62,8 @@ COMMANDS: Final[dict[str, str]] = {
     "audit export": "minispine.cli.audit_export:export",
     "audit report": "minispine.cli.audit_report:report",
     "audit as-answered": "minispine.cli.audit_report:as_answered",
+    "audit checkpoint": "minispine.cli.audit_checkpoint:checkpoint",
+    "audit evidence": "minispine.cli.audit_evidence:take",
     "audit verify": "minispine.cli.audit_verify:verify",
 }
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from minispine.audit.note import CosignatureVerifier
 from minispine.config import Problem, Settings, check
+from minispine.config.settings import DirectoryWitness, HttpsWitness, Witness
 from minispine.keys.checking import Finding, check_authorities, check_lists, check_pair, check_password
 from minispine.spine.ods.practice_file import OrganisationsInvalid, read_practices
 
@@ -30,7 +32,35 @@ def problems(settings: Settings, *, now: datetime.datetime) -> list[Problem]:
         *_told("spine.pds", pds, check_authorities(pds.ca, now=now)),
         *_told("spine.pds", pds, check_lists(pds.crl, pds.ca, now=now)),
         *_organisations(settings.organisations.file),
+        *_published(settings.audit.directory),
+        *(problem for number, each in enumerate(settings.audit.witnesses) for problem in _witness(number, each, now)),
     ]
+
+
+def _published(directory: Path | None) -> list[Problem]:
+    if directory is not None and directory.exists() and not directory.is_dir():
+        return [Problem(key="audit.directory", reason=f"{directory}: is not a directory")]
+    return []
+
+
+def _witness(number: int, witness: Witness, now: datetime.datetime) -> list[Problem]:
+    """Give what is wrong with what a witness needs here; whether it can be reached shows when the provider runs."""
+    section = f"audit.witnesses[{number}]"
+    if isinstance(witness, DirectoryWitness):
+        if witness.directory.is_dir():
+            return []
+        reason = f"{witness.directory}: is not there; make it, or mount its disk"
+        return [Problem(key=f"{section}.directory", reason=reason, severity="warning")]
+    found = [*check_authorities(witness.ca, now=now)]
+    if witness.certificate is not None and witness.key is not None:
+        found += check_pair(witness.certificate, witness.key, witness.key_password_file, now=now)
+    problems = _told(section, witness, found)
+    if isinstance(witness, HttpsWitness) and witness.vkey:
+        try:
+            CosignatureVerifier.parse(witness.vkey)
+        except ValueError as error:
+            problems.append(Problem(key=f"{section}.vkey", reason=str(error)))
+    return problems
 
 
 def _told(section: str, settings: msgspec.Struct, findings: Iterable[Finding]) -> list[Problem]:

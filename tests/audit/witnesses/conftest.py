@@ -1,5 +1,6 @@
 """A log with checkpoints, and witnesses of each kind to show them to."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,3 +59,13 @@ def authority(tmp_path: Path) -> Authority:
 def closing() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads are to bring about."""
+    gate = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        gate.wait(0.01)
+    raise AssertionError("it has not come to be")

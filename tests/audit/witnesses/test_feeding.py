@@ -16,7 +16,7 @@ from minispine.audit.witnesses.remembering import Remembered, all_remembered, di
 from minispine.observe.log import configure
 from minispine.storage import Database
 from tests.audit.conftest import ORIGIN, SIGNER, START, Clock
-from tests.audit.witnesses.conftest import Issue
+from tests.audit.witnesses.conftest import Issue, until
 
 
 class Recipient:
@@ -170,15 +170,6 @@ def test_a_database_that_is_away_is_no_fault_of_the_recipient(
     stored = StoredCheckpoint(1, START, 1, 0, sign_checkpoint(Checkpoint(ORIGIN, 0, EMPTY_ROOT), SIGNER))
     (folder / "audit.db").rename(folder / "away.db")
     assert Feeder(recipient, sqlite_database, now=clock).feed(stored) == "the database is away"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    gate = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        gate.wait(0.01)
-    raise AssertionError("it has not come to be")
 
 
 def test_in_its_thread_it_tries_until_the_newest_is_taken(

@@ -25,7 +25,10 @@ import msgspec
 from minispine import __version__
 from minispine.audit import keyfiles
 from minispine.audit.actor import Actor
+from minispine.audit.checkpointing import LogRewritten, WrongLogKey
+from minispine.audit.declaration import DeclarationInvalid
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
+from minispine.audit.issuing import Issuer
 from minispine.audit.opening import open_database, open_log, signer_for
 from minispine.audit.vault import PayloadUnreadable
 from minispine.config import ConfigurationInvalid, Settings, differing, load_with_digest, taking
@@ -49,6 +52,8 @@ _MOST_QUICK_DEATHS: Final = 5
 _LONGEST_WAIT_S: Final = 5.0
 _LOOK_S: Final = 0.5
 _WRITE_AGAIN_S: Final = 10.0
+_LAST_CHECKPOINT_S: Final = 5.0
+"""How long the last checkpoint may take to reach the witnesses: one that is away keeps nothing from ending."""
 _WORKER_ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
 """What a worker gets unless our own environment says otherwise. A message is hundreds of small pieces of memory, made
 and freed together; glibc by itself keeps seven of each size at hand, which makes reading and writing XML a tenth
@@ -91,6 +96,7 @@ class Supervisor:
         self._told: Told = {}
         self._stopping = False
         keys = keyfiles.load(settings.audit.keys)
+        self._log_key = keys.log_key
         self._database = open_database(settings.storage)
         with contextlib.ExitStack() as undo:
             undo.callback(self._database.close)
@@ -128,8 +134,15 @@ class Supervisor:
         finally:
             self._write_again_s = 0.0
             self._record(EventType.PROVIDER_STOPPED, pid=os.getpid())
+            self._issue_last_checkpoint()
             shutil.rmtree(self._metrics, ignore_errors=True)
             self._database.close()
+
+    def _issue_last_checkpoint(self) -> None:
+        """Have the record of the end witnessed too. What keeps that from being done, the next start will say."""
+        audit = self._in_force.settings.audit
+        with contextlib.suppress(StorageError, LogRewritten, WrongLogKey, DeclarationInvalid):
+            Issuer(self._database, self._log_key, audit, now=_now_us).issue(wait_s=_LAST_CHECKPOINT_S)
 
     def _attend(self) -> int:
         deadline_s: float | None = None

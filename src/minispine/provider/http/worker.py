@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -24,9 +25,10 @@ from typing import Any, Final
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from minispine.audit import keyfiles
+from minispine.audit import index, keyfiles
 from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
+from minispine.audit.issuing import Issuer
 from minispine.audit.opening import open_database, open_log
 from minispine.audit.peers import PeerRefusals
 from minispine.config import Settings, differing
@@ -36,6 +38,7 @@ from minispine.observe import metrics
 from minispine.observe.log import LogEvent, configure, log, where
 from minispine.provider import in_force
 from minispine.provider.admission import Admission
+from minispine.provider.checkpoint_watch import CheckpointWatch
 from minispine.provider.clock_watch import ClockWatch
 from minispine.provider.exchange import Exchanges
 from minispine.provider.http import handover, tls
@@ -74,6 +77,7 @@ defect of our own."""
 
 FILES_POLL_S: Final = 5.0
 SETTLE_S: Final = 5.0
+FOLD_S: Final = 1.0
 LOOK_AGAIN_S: Final = 3.0
 """How long after the start those found dead are looked for again: the living claim anew within a second or so."""
 RESTART_WATCH_S: Final = 0.5
@@ -137,6 +141,11 @@ class Worker:
             now=now_us,
             monotonic=time.monotonic,
         )
+        self._issuer = Issuer(
+            self._database, self._keys.log_key, settings.audit, now=now_us, between=self._go_on_unless_ending
+        )
+        self._checkpoints = CheckpointWatch(self._issuer, settings.audit, settings.profile, now=now_us)
+        self._ending = threading.Event()
         self._file_times = _times(settings)
         self._owed: list[Entry] = []
         self._found_dead: set[str] = set()
@@ -182,9 +191,10 @@ class Worker:
                 self._view.reasons,
                 self._certificate_reasons,
                 self._clock.reasons,
+                self._checkpoints.reasons,
                 self._drain_reasons,
             ],
-            [self._organisation_warnings, self._spine_warnings, self._clock.warnings],
+            [self._organisation_warnings, self._spine_warnings, self._clock.warnings, self._checkpoints.warnings],
         )
         servers = [
             Server(
@@ -218,6 +228,8 @@ class Worker:
         log(LogEvent.PROVIDER_STOPPING, drain_s=self._settings.drain_s)
         await servers[0].drain(self._settings.drain_s)
         unfinished = len(servers[0].server_state.tasks)
+        self._ending.set()
+        self._issuer.close()
         for watcher in watchers:
             watcher.cancel()
         await servers[1].drain(1.0)
@@ -246,6 +258,8 @@ class Worker:
             self._watch_debts,
             self._peers.watch,
             self._clock.watch,
+            self._checkpoints.watch,
+            self._watch_index,
         ]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────
@@ -274,6 +288,18 @@ class Worker:
                 await self._write_owed()
                 # Again, because a database server may notice the death of a worker later than its successor starts.
                 await self._close_orphans(self._not_known_dead)
+
+    async def _watch_index(self) -> None:
+        """Bring what was recorded into the index of searches; of several workers one is at it at a time."""
+        while True:
+            with contextlib.suppress(StorageUnavailable, _Ending):
+                await asyncio.to_thread(index.fold, self._database, between=self._go_on_unless_ending)
+            await asyncio.sleep(FOLD_S)
+
+    def _go_on_unless_ending(self) -> None:
+        """End long work in another thread when the worker is about to end: its end would wait for it."""
+        if self._ending.is_set():
+            raise _Ending
 
     async def _close_orphans(self, living: Callable[[set[str]], set[str]]) -> None:
         """Close what dead processes left open. Raises `AuditUnavailable`."""
@@ -391,6 +417,10 @@ class Worker:
             with contextlib.suppress(KeyFileRefused):
                 metrics.CERTIFICATE_DAYS.labels(use).set(min(f.days_left(now) for f in read_facts(file)))
         self._audit_reasons()
+
+
+class _Ending(Exception):
+    """The worker is about to end."""
 
 
 async def _for_ever(watch: Watch) -> None:
