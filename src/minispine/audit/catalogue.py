@@ -708,9 +708,8 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     EventType.AUDIT_BACKED_UP: Kind(
         meaning="A backup was made.",
         needs=_BY | {"name": "the backup's name", "size": "how many records it holds"},
-        may={"sha256": "its digest"},
+        may={"sha256": "the digest of its file of the log"},
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_RESTORED: Kind(
         meaning="The log goes on from a backup, in a new epoch.",
@@ -724,7 +723,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         },
         private_may=_REASON_TYPED,
         writer=_COMMANDS,
-        planned=True,
     ),
 }
 """Every type of event, with what it says."""

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minispine.audit.encoding import read_leaf
 from minispine.audit.events import Entry, Event, EventType, Receipt
@@ -148,6 +149,24 @@ def change(log: AuditLog, note: str, *, actor: Mapping[str, Any]) -> Receipt:
         told = {"actor": dict(actor), "declaration": note}
         event = Event(type=EventType.AUDIT_KEYS_CHANGED, at=log.now(), data=told)
         return log.declare_in(hold, Entry(events=(event,)), epoch=declaration.epoch)
+
+
+def next_epoch(before: Declaration, log_key: Ed25519PrivateKey) -> tuple[Declaration, str]:
+    """The declaration by which a log goes on from a backup, with the same keys, and its signed note.
+
+    Raises `DeclarationInvalid` when `log_key` is not the log's.
+    """
+    if Signer(before.name, log_key).verifier != before.log_key:
+        raise DeclarationInvalid("the key at hand is not the log's")
+    signer = Signer(log_name(before.origin, before.epoch + 1), log_key)
+    declaration = Declaration(
+        origin=before.origin,
+        epoch=before.epoch + 1,
+        log_key=signer.verifier,
+        authorities=before.authorities,
+    )
+    note = sign(declaration.encode(), [Signer(before.name, log_key), signer])
+    return signed_by(note, before), note
 
 
 def in_force(database: Database) -> Declaration | None:

@@ -58,12 +58,19 @@ class Hold:
     """
 
     def __init__(self, sealer: "Sealer", audit: Session, registry: Session) -> None:
-        rows = audit.rows(_HEAD[audit.kind])
-        if not rows:
-            raise StorageUnavailable("the log has no head")
         self.audit: Final = audit
         self.registry: Final = registry
         self._sealer = sealer
+        self.read()
+
+    def read(self) -> None:
+        """Read the head; once more only by whoever has put records in place within this transaction, as a restore does.
+
+        Raises `StorageUnavailable` where it is not there or is damaged.
+        """
+        rows = self.audit.rows(_HEAD[self.audit.kind])
+        if not rows:
+            raise StorageUnavailable("the log has no head")
         self.sequence: int = rows[0][0]
         self.digest = bytes(rows[0][2])
         self.sealed_at: int = rows[0][1]

@@ -8,6 +8,7 @@ a transaction locks at its start and when it ends are what the audit log stands 
 without SQLAlchemy in between (`Session.rows`, `Session.run`, `Session.run_many`); everything else uses Core statements.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,17 @@ class Session:
             raise _unavailable(error) from None
         return found
 
+    def pages(self, sql: str, parameters: Sequence[Any] = (), *, size: int = 500) -> Iterator[list[tuple[Any, ...]]]:
+        """Every row a statement gives, at most `size` of them at a time; within a transaction."""
+        try:
+            cursor = self._driver.cursor() if self.kind == "sqlite" else self._driver.cursor(name="pages")
+            with contextlib.closing(cursor):
+                cursor.execute(self._spoken(sql), parameters)
+                while page := cursor.fetchmany(size):
+                    yield page
+        except _DRIVER_ERRORS as error:
+            raise _unavailable(error) from None
+
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """A statement whose result does not matter."""
         try:
@@ -127,6 +139,14 @@ class Session:
         try:
             self._driver.cursor().executemany(self._spoken(sql), rows)
         except _DRIVER_ERRORS as error:
+            raise _unavailable(error) from None
+
+    def copy_file(self, file: Path) -> None:
+        """Copy the SQLite file as this transaction sees it over another, page by page."""
+        try:
+            with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as copy:
+                self._driver.backup(copy)
+        except sqlite3.Error as error:
             raise _unavailable(error) from None
 
     def execute(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
