@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,6 +45,19 @@ def test_migrating_makes_the_tables_of_this_release_and_can_be_repeated(database
                 assert made == {column.name: column.nullable for column in table.columns}
                 indexes = {index["name"] for index in inspect(connection).get_indexes(table.name)}
                 assert indexes == {index.name for index in table.indexes}
+
+
+@pytest.mark.parametrize("store", list(Store))
+def test_migrating_again_leaves_our_connections_their_locks(sqlite_database: Database, store: Store) -> None:
+    """Else the next process to leave the database would remove the -wal in which our commits are."""
+    assert sqlite_database.folder is not None
+    sqlite_database.check_schema()  # its connections stay open
+    sqlite_database.migrate()
+    file = sqlite_database.folder / f"{store}.db"
+    wal = file.with_name(f"{file.name}-wal").stat().st_ino
+    other = f"import sqlite3; c = sqlite3.connect({str(file)!r}); c.execute('SELECT * FROM {store}_schema'); c.close()"
+    subprocess.run([sys.executable, "-c", other], check=True)
+    assert file.with_name(f"{file.name}-wal").stat().st_ino == wal
 
 
 def test_a_database_without_tables_is_not_of_this_release(tmp_path: Path, own_folder: Path) -> None:

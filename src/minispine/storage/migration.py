@@ -148,9 +148,14 @@ def _folder_locked(folder: Path) -> Iterator[None]:
 
 
 def _make_file(file: Path) -> None:
-    """An empty database readable by its owner alone; SQLite gives its -wal and -shm the same mode."""
+    """An empty database readable by its owner alone; SQLite gives its -wal and -shm the same mode.
+
+    A file that is there is not opened: to close it again would undo every lock that this process has on it, by POSIX,
+    and another process could then take SQLite's -wal away from under our connections.
+    """
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not file.exists():
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         file.chmod(0o600)
     except OSError as error:
         raise StorageMisconfigured(f"{file}: {error.strerror}") from None
