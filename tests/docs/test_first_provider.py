@@ -118,6 +118,6 @@ def test_the_page_has_every_step() -> None:
     typed = " ".join(command for command, _, _ in commands())
     for step in (
         *("pki init", "pki issue", "simulate", "config check", "serve", "table load", "client add", "call"),
-        *("audit events", "audit verify", "client disable"),
+        *("audit init", "audit events", "audit verify", "client disable"),
     ):
         assert f"minispine {step} " in typed

@@ -67,6 +67,14 @@ port = 0
 [storage]
 url = "sqlite:data"
 
+[audit]
+directory = "published"
+
+[[audit.witnesses]]
+kind = "directory"
+name = "other-folder"
+directory = "witness"
+
 [organisations]
 file = "practices.csv"
 
@@ -231,6 +239,7 @@ class _Stage:
         """Write a configuration, start the provider, and wait until it is ready."""
         text = _CONFIGURATION.format(spine_url=json.dumps(self._addresses["spine"]), asid=SPINE_ASID)
         self.configuration.write_text(text, encoding="utf-8")
+        (self.folder / "witness").mkdir(exist_ok=True)
         self._begin_trail()
         with self.console.status("Starting the provider"):
             self._start("provider", ["serve", "--config", str(self.configuration)])
