@@ -151,7 +151,8 @@ def _put(
 
 def _apart(before: Any, after: Any) -> tuple[list[Any], dict[str, Any]]:
     """Both documents without their free text, and that free text by itself: nobody knows what is in it."""
-    held, apart = [], {}
+    held: list[Any] = []
+    apart: dict[str, Any] = {}
     for side, document in (("before", before), ("after", after)):
         found = {name: document[name] for name in FREE_TEXT if name in document} if document else {}
         held.append({k: v for k, v in document.items() if k not in FREE_TEXT} if document else document)

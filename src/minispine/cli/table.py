@@ -112,7 +112,7 @@ def _change(
 ) -> None:
     try:
         version = registry.change(
-            TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason, shipped=_kind(name).shipped()
+            TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason, shipped=dict(_kind(name).shipped())
         )
     except Unusable as unusable:
         # What is wrong may be in another table, which was made for the one that is replaced.
