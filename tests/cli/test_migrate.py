@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from minispine.audit.opening import open_database
+from minispine.config import load
 from minispine.storage import Database, Store
 from tests.cli.conftest import Command
 from tests.databases import Postgres
+from tests.storage import release_one
 
 NAME = "minispine_serving"
 
@@ -63,6 +66,16 @@ def test_only_the_owner_migrates(minispine: Command, config: Path, served: str) 
         f"the account {NAME} may serve from them\nthe tables are those of this release\n",
     )
     assert minispine("migrate", "--config", config).code == 0
+
+
+def test_a_log_of_the_first_release_is_said_to_need_keys(minispine: Command, config: Path) -> None:
+    with open_database(load(config).storage) as database:
+        release_one.make(database)
+    done = minispine("migrate", "--config", config)
+    assert done.code == 0
+    assert "run: minispine audit init" in done.out
+    assert minispine("audit", "init", "--config", config, "--without-redaction").code == 0
+    assert minispine("migrate", "--config", config).out == "the tables are those of this release\n"
 
 
 def test_an_owner_is_for_postgresql(minispine: Command, config: Path) -> None:

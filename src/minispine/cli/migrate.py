@@ -7,7 +7,7 @@ from minispine.cli.errors import Exit
 from minispine.cli.trail import CONFIG
 from minispine.config import load
 from minispine.config.settings import Storage
-from minispine.storage import role
+from minispine.storage import Store, role
 
 
 def migrate(*, config: Path = CONFIG, owner_url: str | None = None, owner_password_file: Path | None = None) -> int:
@@ -32,5 +32,9 @@ def migrate(*, config: Path = CONFIG, owner_url: str | None = None, owner_passwo
         database.migrate()
         for name in role.grant_again(database):
             print(f"the account {name} may serve from them")
+        with database.reading(Store.AUDIT) as session:
+            [(records, declared)] = session.rows("SELECT sequence, declared FROM audit_head WHERE id = 1")
     print("the tables are those of this release")
+    if records and not declared:
+        print("The log is of a release without keys; run: minispine audit init, then: minispine audit reindex")
     return Exit.DONE
