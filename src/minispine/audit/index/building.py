@@ -46,7 +46,7 @@ _COUNT_PAGES: Final = "SELECT COUNT(*) FROM audit_index_page WHERE segment = ?"
 _BURY: Final = "INSERT INTO audit_index_segment (id, level, number, state) VALUES (?, 0, 0, 'dead')"
 _LEFT_OVER: Final = "SELECT id FROM audit_index_segment WHERE state IN ('building', 'built')"
 _DEAD: Final = "SELECT id FROM audit_index_segment WHERE state = 'dead' ORDER BY id"
-_OUTDATED: Final = "SELECT first FROM audit_index_pending WHERE last < ? ORDER BY first LIMIT ?"
+_OUTDATED: Final = "SELECT first FROM audit_index_pending WHERE first < ? AND last < ? ORDER BY first LIMIT ?"
 
 
 class Overtaken(Exception):
@@ -171,7 +171,8 @@ class Builder:
             with writing(self.session):
                 self.session.run("DELETE FROM audit_index_segment WHERE id = ?", (segment,))
             self._between()
-        while rows := self.session.rows(_OUTDATED, (blocks * self.shape.block, _ROWS_AT_ONCE)):
+        covered = blocks * self.shape.block
+        while rows := self.session.rows(_OUTDATED, (covered, covered, _ROWS_AT_ONCE)):
             with writing(self.session):
                 self.session.run_many("DELETE FROM audit_index_pending WHERE first = ?", rows)
             self._between()

@@ -18,7 +18,7 @@ from minispine.audit.index.layout import (
 from minispine.audit.index.turn import turn
 from minispine.storage import Database
 
-_LAST_PENDING: Final = "SELECT MAX(last) FROM audit_index_pending"
+_LAST_PENDING: Final = "SELECT last FROM audit_index_pending ORDER BY first DESC LIMIT 1"
 
 
 def fold(database: Database, *, between: Callable[[], None] = lambda: None, shape: Shape = SHAPE) -> int | None:
@@ -49,12 +49,12 @@ def fold(database: Database, *, between: Callable[[], None] = lambda: None, shap
 def _fold_block(builder: Builder, covered: Coverage) -> bool:
     """Make a segment of the next block, if all of it is pending."""
     number, shape = covered.blocks, builder.shape
-    last: int | None = builder.session.rows(_LAST_PENDING)[0][0]
-    if last is None or last < shape.last(number):
+    last = builder.session.rows(_LAST_PENDING)
+    if not last or last[0][0] < shape.last(number):
         return False
     segment = builder.begin(0, number)
-    first, last = shape.first(number), shape.last(number)
-    builder.fill(segment, (_from_to(row, first, last) for row in pending(builder.session, first, last)))
+    rows = pending(builder.session, shape.first(number), shape.last(number))
+    builder.fill(segment, (_from_to(row, shape.first(number), shape.last(number)) for row in rows))
     builder.put(segment, "live", ())
     return True
 
