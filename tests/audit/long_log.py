@@ -8,7 +8,7 @@ import itertools
 
 from minispine.audit import redaction
 from minispine.audit.checkpointing import Checkpointer
-from minispine.audit.declaration import begin
+from minispine.audit.declaration import Declaration, begin
 from minispine.audit.encoding import FIRST_VERSION, GENESIS, chain, version_of
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import Frontier, leaf_hash
@@ -69,7 +69,8 @@ def exchanges(log: AuditLog, numbers: range, client: str = "ward") -> None:
 def order(records: list[int], signers: tuple[Signer, ...] = AUTHORITY_SIGNERS) -> str:
     """An order to destroy payloads, as signed by both authorities."""
     ranges = [(record, record) for record in records]
-    request = RemovalRequest.of(origin=ORIGIN, reference="KB 12/2026", ranges=ranges, random_bytes=bytes)
+    declared = Declaration(origin=ORIGIN, epoch=1, log_key=SIGNER.verifier)
+    request = RemovalRequest.of(declared, reference="KB 12/2026", ranges=ranges, random_bytes=bytes)
     return sign(request.encode(), signers)
 
 

@@ -86,23 +86,23 @@ class Vault:
 
     def open(self, part: Part, content: bytes, *, salt: bytes, wrapped: bytes) -> bytes:
         """Decrypt one part: `open(p, seal(...).p, ...)` gives what was sealed. Raises `PayloadUnreadable`."""
-        key = self._unwrap(wrapped)
-        if salt_of(key) != salt:
-            raise PayloadUnreadable("its data key is not the one that it was written with")
+        return unlock(part, content, salt=salt, data_key=self.data_key(wrapped))
+
+    def data_key(self, wrapped: bytes) -> bytes:
+        """The key of one record, with which its payload can be read without any other. Raises `PayloadUnreadable`."""
+        cipher = self._wrapping.get(wrapped[:ID_BYTES])
+        if cipher is None:
+            raise PayloadUnreadable(f"the master key {wrapped[:ID_BYTES].hex()} is not here")
         try:
-            compressed = AESGCM(key).decrypt(_nonce(part), content, None)
-            size = zstandard.frame_content_size(compressed)
-            if not 0 <= size <= _MOST_BYTES:
-                raise PayloadUnreadable("it says of itself that it is larger than anything written here")
-            return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=_MOST_BYTES)
-        except (InvalidTag, zstandard.ZstdError):
-            raise PayloadUnreadable("it is not as it was written") from None
+            return cipher.decrypt(wrapped[ID_BYTES:], None)
+        except (InvalidTag, ValueError):
+            raise PayloadUnreadable("its wrapped key is not as it was written") from None
 
     def rewrap(self, wrapped: bytes) -> bytes | None:
         """The data key wrapped by the newest master key; None if it already is. Raises `PayloadUnreadable`."""
         if wrapped[:ID_BYTES] == self._newest:
             return None
-        return self._newest + self._wrapping[self._newest].encrypt(self._unwrap(wrapped), None)
+        return self._newest + self._wrapping[self._newest].encrypt(self.data_key(wrapped), None)
 
     def term(self, kind: str, value: str) -> bytes:
         """The term of a value of some kind, 8 bytes."""
@@ -123,14 +123,19 @@ class Vault:
             made = self._of_thread.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
         return made
 
-    def _unwrap(self, wrapped: bytes) -> bytes:
-        cipher = self._wrapping.get(wrapped[:ID_BYTES])
-        if cipher is None:
-            raise PayloadUnreadable(f"the master key {wrapped[:ID_BYTES].hex()} is not here")
-        try:
-            return cipher.decrypt(wrapped[ID_BYTES:], None)
-        except (InvalidTag, ValueError):
-            raise PayloadUnreadable("its wrapped key is not as it was written") from None
+
+def unlock(part: Part, content: bytes, *, salt: bytes, data_key: bytes) -> bytes:
+    """Decrypt one part with the record's own key, which has to be that of its salt. Raises `PayloadUnreadable`."""
+    if salt_of(data_key) != salt:
+        raise PayloadUnreadable("its data key is not the one that it was written with")
+    try:
+        compressed = AESGCM(data_key).decrypt(_nonce(part), content, None)
+        size = zstandard.frame_content_size(compressed)
+        if not 0 <= size <= _MOST_BYTES:
+            raise PayloadUnreadable("it says of itself that it is larger than anything written here")
+        return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=_MOST_BYTES)
+    except (InvalidTag, zstandard.ZstdError):
+        raise PayloadUnreadable("it is not as it was written") from None
 
 
 def salt_of(data_key: bytes) -> bytes:

@@ -5,14 +5,28 @@ It shows nothing of the trail, so it is not recorded in it.
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from minispine.audit import verification
+from minispine.audit import evidence, verification
+from minispine.audit.evidence import Upheld
 from minispine.audit.found_by import entries_of
 from minispine.audit.index import differences
 from minispine.audit.note import Verifier
-from minispine.audit.verification import Archives, Broken, NoCheckpoint, Result, Trusted, Unrecorded, Verified, trusted
+from minispine.audit.verification import (
+    UNVERIFIED,
+    Archives,
+    Broken,
+    NoCheckpoint,
+    Observation,
+    Result,
+    Trusted,
+    Unrecorded,
+    Verified,
+    trusted,
+)
 from minispine.cli.errors import Exit, Mistaken
 from minispine.cli.trail import CONFIG, OpenTrail, opened
 
@@ -28,6 +42,8 @@ def verify(
     storage: str | None = None,
     storage_password_file: Path | None = None,
     audit_keys: Path | None = None,
+    tiles: Path | None = None,
+    export: Path | None = None,
     checkpoint: tuple[Path, ...] = (),
     key: str | None = None,
     without_payloads: bool = False,
@@ -46,17 +62,30 @@ def verify(
         storage: Where the trail is, instead: sqlite:DIRECTORY, which can be a backup, or a PostgreSQL URL.
         storage_password_file: The file of the password that goes with --storage.
         audit_keys: The folder of the log's keys that goes with --storage; only --index needs it.
+        tiles: A directory in which the trail is published, to be checked instead.
+        export: A file that `minispine audit evidence` wrote, to be checked instead, without any database.
         checkpoint: A checkpoint that was kept elsewhere, or a directory of them; can be given several times.
         key: The log's public key as `minispine audit init` printed it, or a file that holds it.
         without_payloads: Leave aside what is kept encrypted beside the records, which is quicker.
-        archive: A file of archived payloads, or a directory of them; can be given several times.
+        archive: A file of archived payloads; can be given several times.
         index: Compare the search index too with what the records say.
     """
+    if tiles is not None and any(place.resolve().is_relative_to(tiles.resolve()) for place in checkpoint):
+        raise Mistaken("a checkpoint from the directory that is checked proves nothing; give one from elsewhere")
     vouching = _trusted(checkpoint)
     known_key = _known_key(key) if key is not None else None
+    if export is not None:
+        with export.open("rb") as stream:
+            return _tell_evidence(evidence.verify(stream, trusted=vouching, known_key=known_key))
+    progress = _Progress()
+    if tiles is not None:
+        with _none_is_mistaken():
+            source = verification.PublishedLog.open(tiles)
+        result: Result = verification.verify_source(source, trusted=vouching, known_key=known_key, progress=progress.at)
+        progress.end()
+        return _tell(result)
     place = opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
     with place as trail:
-        progress = _Progress()
         result = verification.verify(
             trail.database,
             trusted=vouching,
@@ -80,17 +109,48 @@ def _tell(result: Result) -> int:
         print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
         return Exit.FAILED
     print(f"{result.records} records are consistent; the root of their tree is {result.root.hex()}")
-    for each in result.observations:
-        print(f"  record {each.sequence}: {each.text}" if each.sequence else f"  {each.text}")
+    _tell_observations(result.observations)
     proof = result.proof
     if proof is None:
-        print("consistent, not proven: give a checkpoint that was kept elsewhere (--checkpoint)")
-        return _UNPROVEN
+        return _unproven()
     rest = (
         "" if proof.size == result.records else f"; records {proof.size + 1} to {result.records} are consistent with it"
     )
     print(f"proven up to record {proof.size} by {proof.source}{rest}")
     return Exit.DONE
+
+
+def _tell_evidence(result: Upheld | Broken) -> int:
+    """The same for a file of evidence."""
+    if isinstance(result, Broken):
+        return _tell(result)
+    print(
+        f"records {result.first} to {result.last} are those of a log of {result.size} records;"
+        f" the root of its tree is {result.root.hex()}"
+    )
+    _tell_observations(result.observations)
+    if result.proof is None:
+        return _unproven()
+    print(f"proven up to record {result.proof.size} by {result.proof.source}")
+    return Exit.DONE
+
+
+def _tell_observations(observations: Iterable[Observation]) -> None:
+    for each in observations:
+        print(f"  record {each.sequence}: {each.text}" if each.sequence else f"  {each.text}")
+
+
+def _unproven() -> int:
+    print(f"{UNVERIFIED}: give a checkpoint that was kept elsewhere (--checkpoint)")
+    return _UNPROVEN
+
+
+@contextmanager
+def _none_is_mistaken() -> Iterator[None]:
+    try:
+        yield
+    except NoCheckpoint as error:
+        raise Mistaken(str(error)) from None
 
 
 def _index_is_right(trail: OpenTrail) -> bool:
@@ -108,10 +168,8 @@ def _index_is_right(trail: OpenTrail) -> bool:
 
 
 def _trusted(places: tuple[Path, ...]) -> list[Trusted]:
-    try:
+    with _none_is_mistaken():
         return [each for place in places for each in trusted.read(place)]
-    except NoCheckpoint as error:
-        raise Mistaken(str(error)) from None
 
 
 def _known_key(text: str) -> Verifier:

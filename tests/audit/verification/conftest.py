@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minispine.storage import Database
+from minispine.storage import Database, Store
+from minispine.storage.tables import AUDIT
 from tests.audit.long_log import disarm, write
 from tests.databases import Postgres
 
@@ -23,31 +24,33 @@ def long_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long_postgresql(postgres: Postgres) -> str:
-    """The name of the log's database on PostgreSQL, to be copied."""
+    """The address of the log's database on PostgreSQL, which has a copy of each table of the audit store."""
     postgres.admin("CREATE DATABASE long_log")
-    with Database.open(postgres.url("long_log")) as database:
+    url = postgres.url("long_log")
+    with Database.open(url) as database:
         database.migrate()
         write(database)
-    return "long_log"
+        disarm(database)
+        with database.session(Store.AUDIT) as session:
+            for table in AUDIT.tables:
+                session.run(f"CREATE TABLE kept_{table} AS TABLE {table}")
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def long_log_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a copy of the log, on each kind of database in turn."""
+def long_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """The log as it was written, on each kind of database in turn, to be spoilt: its triggers are gone."""
     if request.param == "sqlite":
         shutil.copytree(request.getfixturevalue("long_sqlite"), tmp_path / "long-log")
-        yield f"sqlite:{tmp_path / 'long-log'}"
+        with Database.open(f"sqlite:{tmp_path / 'long-log'}") as database:
+            disarm(database)
+            yield database
         return
-    template = request.getfixturevalue("long_postgresql")
-    postgres: Postgres = request.getfixturevalue("postgres")
-    postgres.admin(f"CREATE DATABASE copy TEMPLATE {template}")
-    yield postgres.url("copy")
-    postgres.admin("DROP DATABASE copy WITH (FORCE)")
-
-
-@pytest.fixture
-def long_log(long_log_url: str) -> Iterator[Database]:
-    """A copy of the log, to be spoilt: its triggers are gone."""
-    with Database.open(long_log_url) as database:
-        disarm(database)
+    with Database.open(request.getfixturevalue("long_postgresql")) as database:
         yield database
+        with database.session(Store.AUDIT) as session:
+            session.begin()
+            session.run(f"TRUNCATE {', '.join(AUDIT.tables)}")
+            for table in AUDIT.tables:
+                session.run(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+            session.commit()

@@ -5,6 +5,7 @@ from test to test, up to a log made anew as a whole, which only a checkpoint or 
 """
 
 import asyncio
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from minispine.audit import declaration, reading
 from minispine.audit.checkpointing import Checkpointer
 from minispine.audit.declaration import Declaration
-from minispine.audit.encoding import encode_json, read_leaf
-from minispine.audit.events import Entry, EventType
+from minispine.audit.encoding import commit, encode_json, read_leaf
+from minispine.audit.events import Body, Entry, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import leaf_hash
 from minispine.audit.note import Signer, sign
-from minispine.audit.vault import PayloadUnreadable
+from minispine.audit.vault import Part, PayloadUnreadable
 from minispine.audit.verification import Broken, Check, Observation, Proof, Result, Verified, verify
 from minispine.storage import Database, Session, StorageUnavailable, Store
 from tests.audit.conftest import AUTHORITIES, AUTHORITY_SIGNERS, ORIGIN, SIGNER, VAULT, Clock, LogMaker, received
@@ -341,6 +342,52 @@ def test_tampering_is_laid_to_the_first_record_that_it_can_be(long_log: Database
     assert isinstance(verify(long_log, trusted=[trusted]), Broken), "a checkpoint from elsewhere makes nothing better"
 
 
+ANYTHING_IN_A_COLUMN: dict[str, tuple[int, Check]] = {
+    "audit_record SET leaf = {} WHERE sequence = 5": (5, "hash"),
+    "audit_record SET hash = {} WHERE sequence = 5": (5, "hash"),
+    "audit_record SET exchange = {} WHERE sequence = 5": (5, "exchange"),
+    "audit_payload SET salt = {} WHERE sequence = 6": (6, "payload"),
+    "audit_payload SET private = {} WHERE sequence = 6": (6, "payload"),
+    "audit_head SET sealed_at = {}": (RECORDS, "head"),
+    "audit_head SET hash = {}": (RECORDS, "head"),
+    "audit_head SET frontier = {}": (RECORDS, "head"),
+    "audit_tile SET hashes = {}": (1, "tile"),
+    "audit_checkpoint SET note = {} WHERE number = 1": (1, "checkpoint"),
+    "audit_checkpoint SET size = {} WHERE number = 1": (1, "checkpoint"),
+    "audit_checkpoint SET epoch = {} WHERE number = 1": (1, "checkpoint"),
+    "audit_checkpoint SET at = {} WHERE number = 1": (1, "checkpoint"),
+    "audit_removal SET record = {}": (REMOVED, "removal"),
+}
+
+
+@pytest.mark.parametrize("value", ["7", "'text'", "CAST(x'FF00' AS TEXT)", "1e300"])
+def test_sqlite_keeps_anything_in_a_column_and_it_is_noticed_all_the_same(
+    long_sqlite: Path, tmp_path: Path, value: str
+) -> None:
+    for number, (change, expected) in enumerate(ANYTHING_IN_A_COLUMN.items()):
+        shutil.copytree(long_sqlite, tmp_path / str(number))
+        with Database.open(f"sqlite:{tmp_path / str(number)}") as copy:
+            disarm(copy)
+            run(copy, f"UPDATE {change.format(value)}")
+            assert found(verify(copy)) == expected, change
+
+
+def test_messages_cut_short_by_a_longer_salt_are_noticed(database: Database, log: AuditLog) -> None:
+    """What is hashed is the same bytes then: only the length of the salt gives it away."""
+    event = sample(EventType.LOGIN_LOGGED_OUT, actor=ACTOR.as_data())
+    sequence = log.append_now(
+        Entry(events=(event,), bodies=(Body("request", random.Random(1).randbytes(5000)),))
+    ).sequence
+    disarm(database)
+    with in_hand(database) as session:
+        salt, bodies = map(bytes, session.rows("SELECT salt, bodies FROM audit_payload")[0])
+        at = bodies.index(Part.BODIES)
+        longer, shorter = salt + bytes((Part.BODIES,)) + bodies[:at], bodies[at + 1 :]
+        assert commit(longer, Part.BODIES, shorter) == commit(salt, Part.BODIES, bodies)
+        session.run("UPDATE audit_payload SET salt = ?, bodies = ?", (longer, shorter))
+    assert found(verify(database)) == (sequence, "payload")
+
+
 @pytest.mark.requirement("SMSP-AUDIT-009", "g")
 @pytest.mark.requirement("MSCA-AUD-03", "e")
 def test_the_number_of_a_record_that_is_gone_is_named(database: Database, log: AuditLog) -> None:
@@ -607,10 +654,10 @@ def test_a_log_that_has_not_begun_verifies(database: Database) -> None:
     assert found(verify(database, known_key=SIGNER.verifier)) == (1, "key")
 
 
-def test_the_store_that_is_away_is_no_tampering(long_log: Database) -> None:
-    run(long_log, "DROP TABLE audit_payload")
+def test_the_store_that_is_away_is_no_tampering(sqlite_database: Database) -> None:
+    run(sqlite_database, "DROP TABLE audit_payload")
     with pytest.raises(StorageUnavailable):
-        verify(long_log)
+        verify(sqlite_database)
 
 
 def test_several_processes_find_the_same(sqlite_database: Database, make_log: LogMaker) -> None:

@@ -16,7 +16,7 @@ from minispine.audit.note import Signer, sign
 from minispine.audit.vault import Part
 from minispine.audit.verification import Broken, Proof, Trusted, Unrecorded, Verified, verify
 from minispine.storage import Database, Store
-from tests.audit.conftest import AUTHORITIES, ORIGIN, SIGNER, START, VAULT, LogMaker, note
+from tests.audit.conftest import AUTHORITIES, ORIGIN, SIGNER, START, VAULT, LogMaker, note, received, replied
 from tests.audit.long_log import Steady, checkpoint, disarm, exchanges
 from tests.audit.samples import ACTOR, sample
 
@@ -280,3 +280,12 @@ def test_a_log_without_authorities_never_gets_any(database: Database, make_log: 
     result = verify(database)
     assert isinstance(result, Broken)
     assert (result.sequence, result.check) == (2, "declaration")
+
+
+def test_exchanges_that_are_not_over_are_an_observation(database: Database, make_log: LogMaker) -> None:
+    log = make_log(database)
+    for name in ("e1", "e2"):
+        log.append_now(received(name))
+    log.append_now(replied("e2"))
+    told = [each for each in is_good(database).observations if each.kind == "open"]
+    assert [(each.sequence, each.text[:2]) for each in told] == [(2, "1 ")]

@@ -10,24 +10,38 @@ database is read, ``stored.py``. Nothing here writes.
 
 from collections.abc import Callable, Sequence
 
+from msgspec import structs
+
 from minispine.audit.note import Verifier
 from minispine.audit.verification.archives import Archives
 from minispine.audit.verification.assembly import Assembly
-from minispine.audit.verification.findings import Broken, Check, Observation, Proof, Result, Unrecorded, Verified
+from minispine.audit.verification.findings import (
+    UNVERIFIED,
+    Broken,
+    Check,
+    Observation,
+    Proof,
+    Result,
+    Unrecorded,
+    Verified,
+)
 from minispine.audit.verification.processes import followed
-from minispine.audit.verification.recorded import changes_told, unrecorded
+from minispine.audit.verification.published import PublishedLog
+from minispine.audit.verification.recorded import changes_told, left_open, unrecorded
 from minispine.audit.verification.sources import Source
 from minispine.audit.verification.stored import StoredLog
 from minispine.audit.verification.trusted import NoCheckpoint, Trusted
 from minispine.storage import Database
 
 __all__ = [
+    "UNVERIFIED",
     "Archives",
     "Broken",
     "Check",
     "NoCheckpoint",
     "Observation",
     "Proof",
+    "PublishedLog",
     "Result",
     "Trusted",
     "Unrecorded",
@@ -73,7 +87,12 @@ def verify(
         processes=processes,
         progress=progress,
     )
-    return result if isinstance(result, Broken) else unrecorded(database, changes) or result
+    if isinstance(result, Broken):
+        return result
+    opened = left_open(database, result.records)
+    if opened is not None:
+        result = structs.replace(result, observations=(*result.observations, opened))
+    return unrecorded(database, changes) or result
 
 
 def verify_source(

@@ -49,8 +49,7 @@ class Checkpoints:
             kept = self._next_kept
             wrong = self._wrong_with_kept(kept, size, root)
             if wrong is not None:
-                number = "" if kept.number is None else f" {kept.number}"
-                return Broken(self._vouched + 1, "checkpoint", f"checkpoint{number}, over {kept.size} records: {wrong}")
+                return self._wrongly_kept(kept, wrong)
             self.last = kept
             self._vouched = size
             self._next_kept = next(self._kept, None)
@@ -60,6 +59,9 @@ class Checkpoints:
         """The log ends here."""
         kept = self._next_kept
         if kept is not None:
+            wrong = self._wrong_with_kept(kept, kept.size, None)
+            if wrong is not None:
+                return self._wrongly_kept(kept, wrong)
             return Broken(size + 1, "checkpoint", f"a checkpoint is over {kept.size} records, and the log has {size}")
         given = bool(self._trusted) or self._ours > 0
         for beyond in sorted(self._trusted):
@@ -71,7 +73,11 @@ class Checkpoints:
             return Broken(1, "trusted-checkpoint", "none of the checkpoints that were given is of this log")
         return None
 
-    def _wrong_with_kept(self, kept: KeptCheckpoint, size: int, root: bytes) -> str | None:
+    def _wrongly_kept(self, kept: KeptCheckpoint, wrong: str) -> Broken:
+        number = "" if kept.number is None else f" {kept.number}"
+        return Broken(self._vouched + 1, "checkpoint", f"checkpoint{number}, over {kept.size} records: {wrong}")
+
+    def _wrong_with_kept(self, kept: KeptCheckpoint, size: int, root: bytes | None) -> str | None:
         declared = self._keys.last
         before = self.last
         if kept.number is not None and kept.number != (expected := (before.number or 0) + 1 if before else 1):

@@ -24,8 +24,8 @@ CHUNK_RECORDS: Final = 1 << CHUNK_LEVEL
 CLOCK_STEP_US: Final = 60_000_000
 """An event this much older than the sealed time of its record, which it stood still for, was by a clock set back."""
 
-Row = tuple[int, str | None, bytes, bytes]
-"""A record as it is kept: sequence, exchange, hash, leaf."""
+Row = tuple[int, bytes | None, bytes, bytes]
+"""A record as it is kept: sequence, exchange in UTF-8, hash, leaf."""
 PayloadRow = tuple[bytes, bytes | None, bytes | None]
 """A payload as it is kept: salt, private parts, messages."""
 
@@ -136,7 +136,7 @@ def follow(
     `payloads` are those of the chunk by sequence, None to leave them unchecked. `tiles` are the chunk's tiles of level
     0 by their index in the log. `sizes` are sizes of the log, in order, at which its root will be asked for.
     """
-    loop = _Loop(first, before, kept, payloads)
+    loop = Follower(first, before, kept, payloads)
     broken = loop.run(rows, last)
     hashes = loop.hashes
     wrong = _tile_difference(hashes, first, last, tiles or {})
@@ -161,9 +161,15 @@ def follow(
     )
 
 
-class _Loop:
+class Follower:
+    """Follows records one after another: what it has noticed of those that are good.
+
+    `first`, `before`, `kept` and `payloads` are as in `follow`; the mapping of payloads may be filled as it goes on.
+    """
+
     def __init__(self, first: int, before: Before, kept: bool, payloads: Mapping[int, PayloadRow] | None) -> None:
         self.hashes: list[bytes] = []
+        """Of the leaves."""
         self.noted: list[Noted] = []
         self.missing: list[int] = []
         self.steps: list[ClockStep] = []
@@ -175,9 +181,11 @@ class _Loop:
         self.turned: int | None = None
 
     def before(self) -> Before:
+        """The last good record."""
         return Before(self._hash, self._sealed_at, self._version)
 
     def run(self, rows: Iterable[Row], last: int) -> Broken | None:
+        """Follow the next rows up to the record `last`: the first that is bad, or None."""
         for sequence, exchange, kept_hash, leaf in rows:
             if sequence != self._next:
                 break
@@ -189,8 +197,8 @@ class _Loop:
             return Broken(self._next, "sequence", "there is no record of this number")
         return None
 
-    def _record(self, sequence: int, exchange: str | None, kept_hash: bytes, leaf: bytes) -> tuple[Check, str] | None:
-        if type(leaf) is not bytes:  # SQLite keeps whatever somebody puts into a column
+    def _record(self, sequence: int, exchange: bytes | None, kept_hash: bytes, leaf: bytes) -> tuple[Check, str] | None:
+        if leaf is None:  # where somebody has taken the column's rule away
             return "leaf", "the leaf cannot be read"
         leaf_hash = digest = sha256(b"\x00" + leaf).digest()
         version = leaf[0] if leaf else 0
@@ -213,7 +221,8 @@ class _Loop:
         sealed_at = fields.sealed_at
         if sealed_at < self._sealed_at:
             return "sealed-time", "the sealed time is before that of the record before"
-        if self._kept and fields.exchange != exchange:
+        named = fields.exchange
+        if self._kept and exchange != (None if named is None else named.encode(errors="surrogatepass")):
             return "exchange", "the exchange beside the leaf is not the leaf's"
         if self._payloads is not None:
             wrong = self._payload(sequence, version, fields)

@@ -1,9 +1,9 @@
-"""Whether each change of the registry has its record."""
+"""What tables beside the log say of it: that each change of the registry has its record, and what is still open."""
 
 from typing import Any, Final
 
 from minispine.audit.encoding import read_leaf
-from minispine.audit.verification.findings import Unrecorded
+from minispine.audit.verification.findings import Observation, Unrecorded
 from minispine.storage import Database, Session, Store
 
 _CHANGES: Final = (
@@ -16,6 +16,7 @@ _RECORD_OF: Final = (
     "SELECT r.leaf FROM audit_change c JOIN audit_record r ON r.sequence = c.sequence"
     " WHERE c.kind = ? AND c.key = ? AND c.version = ?"
 )
+_OPEN: Final = "SELECT COUNT(*), MIN(sequence) FROM audit_open WHERE sequence <= ?"
 Change = tuple[Any, ...]
 
 
@@ -32,6 +33,13 @@ def unrecorded(database: Database, changes: list[Change]) -> Unrecorded | None:
     """The first of these changes that has no record. Raises `StorageUnavailable`."""
     with database.reading(Store.AUDIT) as session:
         return next((Unrecorded(*change) for change in changes if not _recorded(session, *change)), None)
+
+
+def left_open(database: Database, last: int) -> Observation | None:
+    """How many exchanges are not over, of those opened up to a record. Raises `StorageUnavailable`."""
+    with database.reading(Store.AUDIT) as session:
+        count, first = session.rows(_OPEN, (last,))[0]
+    return Observation("open", first, f"{count} exchanges are not over; the first was opened here") if count else None
 
 
 def _recorded(session: Session, kind: str, key: str, version: int) -> bool:

@@ -4,6 +4,7 @@ Everything is read in short transactions that hold nobody up. What is appended a
 looked at.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,33 +16,70 @@ from minispine.audit.verification.chunk import Before, Followed, PayloadRow, Row
 from minispine.audit.verification.findings import Broken
 from minispine.audit.verification.sources import Head, KeptArchive, KeptCheckpoint
 from minispine.storage import Database, Store
+from minispine.storage.database import Kind
 
 _PAGE_RECORDS: Final = 1024
 _PAGE_CHECKPOINTS: Final = 1000
-_HEAD: Final = (
-    "SELECT sequence, sealed_at, hash, frontier, epoch, declared,"
-    " (SELECT MAX(sequence) FROM audit_record), (SELECT COALESCE(MAX(number), 0) FROM audit_checkpoint)"
-    " FROM audit_head WHERE id = 1"
-)
-_BEFORE: Final = "SELECT hash, leaf FROM audit_record WHERE sequence = ?"
-_RECORDS: Final = (
-    "SELECT sequence, exchange, hash, leaf FROM audit_record"
-    " WHERE sequence >= ? AND sequence <= ? ORDER BY sequence LIMIT ?"
-)
-_PAYLOADS: Final = "SELECT sequence, salt, private, bodies FROM audit_payload WHERE sequence >= ? AND sequence <= ?"
-_TILES: Final = "SELECT number, hashes FROM audit_tile WHERE level = 0 AND number >= ? AND number < ?"
-_TILE: Final = "SELECT hashes FROM audit_tile WHERE level = ? AND number = ?"
-_SIZES: Final = "SELECT DISTINCT size FROM audit_checkpoint WHERE size >= ? AND size <= ? AND number <= ?"
-_CHECKPOINTS: Final = (
-    "SELECT number, at, epoch, size, note FROM audit_checkpoint"
-    " WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
-)
 _BEFORE_THE_FIRST: Final = -(2**63)
+_SIZES: Final = "SELECT DISTINCT size FROM audit_checkpoint WHERE size >= ? AND size <= ? AND number <= ?"
 _HELD: Final = "SELECT sequence FROM audit_payload WHERE sequence >= ? AND sequence <= ? ORDER BY sequence"
 _STRAY: Final = (
     "SELECT MIN(sequence) FROM audit_payload"
     " WHERE sequence < 1 OR sequence > (SELECT COALESCE(MAX(sequence), 0) FROM audit_record)"
 )
+
+
+class _Statements:
+    """What is asked of a database.
+
+    SQLite keeps whatever somebody puts into a column, and its driver fails on text that is not UTF-8. So there each
+    column is read as of the type that it should be, and texts are read as bytes.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.head: Final = _read(
+            kind,
+            "SELECT [sequence], [sealed_at], {hash}, {frontier}, [epoch], [declared],"
+            " (SELECT MAX(sequence) FROM audit_record), (SELECT COALESCE(MAX(number), 0) FROM audit_checkpoint)"
+            " FROM audit_head WHERE id = 1",
+        )
+        self.record: Final = _read(kind, "SELECT {hash}, {leaf} FROM audit_record WHERE sequence = ?")
+        self.records: Final = _read(
+            kind,
+            "SELECT sequence, <exchange>, {hash}, {leaf} FROM audit_record"
+            " WHERE sequence >= ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+        )
+        self.payloads: Final = _read(
+            kind,
+            "SELECT sequence, {salt}, {private}, {bodies} FROM audit_payload WHERE sequence >= ? AND sequence <= ?",
+        )
+        self.low_tiles: Final = _read(
+            kind, "SELECT number, {hashes} FROM audit_tile WHERE level = 0 AND number >= ? AND number < ?"
+        )
+        self.tile: Final = _read(kind, "SELECT {hashes} FROM audit_tile WHERE level = ? AND number = ?")
+        self.checkpoints: Final = _read(
+            kind,
+            "SELECT number, [at], [epoch], [size], <note> FROM audit_checkpoint"
+            " WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
+        )
+        self.removals: Final = _read(kind, "SELECT sequence, [record] FROM audit_removal")
+        self.archives: Final = _read(
+            kind, "SELECT [first], [last], <name>, {digest}, [record] FROM audit_archive ORDER BY first"
+        )
+
+
+_COLUMNS: Final[dict[Kind, dict[str, str]]] = {
+    "sqlite": {"{": "CAST({} AS BLOB)", "[": "CAST({} AS INTEGER)", "<": "CAST({} AS BLOB)"},
+    "postgresql": {"{": "{}", "[": "{}", "<": "convert_to({}, 'UTF8')"},
+}
+
+
+def _read(kind: Kind, statement: str) -> str:
+    """The statement in the words of a database: {bytes}, [numbers], and <texts> as bytes."""
+    return re.sub(r"([{\[<])(\w+)[}\]>]", lambda column: _COLUMNS[kind][column[1]].format(column[2]), statement)
+
+
+_STATEMENTS: Final[dict[Kind, _Statements]] = {kind: _Statements(kind) for kind in _COLUMNS}
 
 
 class StoredLog:
@@ -56,25 +94,24 @@ class StoredLog:
         self._database = database
         self._checkpoints = checkpoints
         self._archives = archives
+        self._say = _STATEMENTS[database.kind]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredLog, (self._database, self.head, self.highest, self._checkpoints, self._archives)
 
     @classmethod
     def open(cls, database: Database, archives: Archives) -> "StoredLog | Broken":
         """The log up to its head as it is now. Raises `StorageUnavailable`."""
         with database.reading(Store.AUDIT) as session:
-            rows = session.rows(_HEAD)
+            rows = session.rows(_STATEMENTS[database.kind].head)
         if not rows:
             return Broken(0, "head", "there is no head")
         *head, highest, checkpoints = rows[0]
         try:
-            return cls(
-                database,
-                msgspec.convert(dict(zip(Head.__struct_fields__, head, strict=True)), Head),
-                highest or 0,
-                checkpoints,
-                archives,
-            )
+            kept = msgspec.convert(dict(zip(Head.__struct_fields__, head, strict=True)), Head)
         except msgspec.ValidationError:
             return Broken(0, "head", "the head cannot be read")
+        return cls(database, kept, highest or 0, checkpoints, archives)
 
     def chunk(self, first: int, last: int, sizes: Sequence[int], payloads: bool) -> Followed:
         """Read and follow a chunk. Raises `StorageUnavailable`."""
@@ -82,10 +119,11 @@ class StoredLog:
         start = (first - 1) // TILE_WIDTH
         with self._database.reading(Store.AUDIT) as session:
             if first > 1:
-                found = session.rows(_BEFORE, (first - 1,))
-                before = Before.of(bytes(found[0][0]), bytes(found[0][1])) if found else before
+                found = session.rows(self._say.record, (first - 1,))
+                before = Before.of(found[0][0] or b"", found[0][1] or b"") if found else before
             tiles = {
-                number: _blob(hashes) or b"" for number, hashes in session.rows(_TILES, (start, last // TILE_WIDTH))
+                number: hashes or b""
+                for number, hashes in session.rows(self._say.low_tiles, (start, last // TILE_WIDTH))
             }
             kept = [row[0] for row in session.rows(_SIZES, (first, last, self._checkpoints))]
         held: dict[int, PayloadRow] = {}
@@ -103,15 +141,15 @@ class StoredLog:
         """The records of a chunk; before a page of them is given, `held` has its payloads, and no others."""
         while first <= last:
             with self._database.reading(Store.AUDIT) as session:
-                page: list[Any] = session.rows(_RECORDS, (first, last, _PAGE_RECORDS))
+                page: list[Any] = session.rows(self._say.records, (first, last, _PAGE_RECORDS))
                 if not page:
                     return
                 end = page[-1][0]
                 if held is not None:
                     held.clear()
                     held |= self._archives.payloads(first, end)
-                    for sequence, salt, private, bodies in session.rows(_PAYLOADS, (first, end)):
-                        held[sequence] = (_blob(salt) or b"", _blob(private), _blob(bodies))
+                    for sequence, salt, private, bodies in session.rows(self._say.payloads, (first, end)):
+                        held[sequence] = (salt or b"", private, bodies)
             yield from page
             first = end + 1
 
@@ -120,14 +158,9 @@ class StoredLog:
         number = _BEFORE_THE_FIRST
         while True:
             with self._database.reading(Store.AUDIT) as session:
-                page = session.rows(_CHECKPOINTS, (number, self._checkpoints, _PAGE_CHECKPOINTS))
+                page = session.rows(self._say.checkpoints, (number, self._checkpoints, _PAGE_CHECKPOINTS))
             for number, at, epoch, size, note in page:
-                try:
-                    yield msgspec.convert(
-                        {"number": number, "at": at, "epoch": epoch, "size": size, "note": note}, KeptCheckpoint
-                    )
-                except msgspec.ValidationError:
-                    yield KeptCheckpoint(-1, "", number)  # of no size that there is
+                yield KeptCheckpoint(size or -1, (note or b"").decode(errors="replace"), number, at, epoch)
             if len(page) < _PAGE_CHECKPOINTS:
                 return
 
@@ -136,25 +169,28 @@ class StoredLog:
         if tile.width != TILE_WIDTH:
             return None
         with self._database.reading(Store.AUDIT) as session:
-            rows = session.rows(_TILE, (tile.level, tile.index))
-        return _blob(rows[0][0]) if rows else None
+            rows = session.rows(self._say.tile, (tile.level, tile.index))
+        return rows[0][0] if rows else None
 
     def removals(self) -> Mapping[int, int]:
         """What `audit_removal` says. Raises `StorageUnavailable`."""
         with self._database.reading(Store.AUDIT) as session:
-            return {row[0]: row[1] for row in session.rows("SELECT sequence, record FROM audit_removal")}
+            return {row[0]: row[1] for row in session.rows(self._say.removals)}
 
     def archives(self) -> Sequence[KeptArchive]:
         """What `audit_archive` says. Raises `StorageUnavailable`."""
         with self._database.reading(Store.AUDIT) as session:
-            rows = session.rows("SELECT first, last, name, digest, record FROM audit_archive ORDER BY first")
-        return [KeptArchive(first, last, name, bytes(digest), record) for first, last, name, digest, record in rows]
+            rows = session.rows(self._say.archives)
+        return [
+            KeptArchive(first, last, (name or b"").decode(errors="replace"), digest or b"", record)
+            for first, last, name, digest, record in rows
+        ]
 
     def leaf(self, sequence: int) -> bytes | None:
         """One leaf. Raises `StorageUnavailable`."""
         with self._database.reading(Store.AUDIT) as session:
-            rows = session.rows(_BEFORE, (sequence,))
-        return bytes(rows[0][1]) if rows else None
+            rows = session.rows(self._say.record, (sequence,))
+        return rows[0][1] if rows else None
 
     def payloads_within(self, first: int, last: int) -> Sequence[int]:
         """The records of a range that have a payload. Raises `StorageUnavailable`."""
@@ -168,8 +204,3 @@ class StoredLog:
         with self._database.reading(Store.AUDIT) as session:
             stray = session.rows(_STRAY)[0][0]
         return None if stray is None else Broken(stray, "payload", "there is a payload of no record")
-
-
-def _blob(value: object) -> bytes | None:
-    """What a column of bytes holds. In SQLite it could be anything: what is not bytes is nothing that was written."""
-    return value if value is None or isinstance(value, bytes) else b""
