@@ -1,6 +1,7 @@
 """GP practices from a file."""
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 
@@ -116,3 +117,20 @@ def test_a_change_that_is_refused_leaves_what_was_read(tmp_path: Path) -> None:
     clock.seconds += 1.0
     assert practice(practices, "H81109") != CAPELFIELD
     assert practices.problem is None
+
+
+def test_what_is_in_force_can_be_told_apart_by_its_digest(tmp_path: Path) -> None:
+    file = written(tmp_path, ROW)
+    clock = Clock()
+    practices = PracticeFile(file, monotonic=clock)
+    first = practices.in_force
+    assert first == (hashlib.sha256(file.read_bytes()).hexdigest(), 1)
+    file.write_text("rubbish\n")
+    clock.seconds += 2
+    practice(practices, "H81109")
+    assert practices.in_force == first
+    written(tmp_path, ROW, "Z99001,BARE SURGERY,,,,,,,")
+    clock.seconds += 2
+    practice(practices, "H81109")
+    assert practices.in_force == (hashlib.sha256(file.read_bytes()).hexdigest(), 2)
+    assert PracticeFile(None, monotonic=clock).in_force == (None, 0)

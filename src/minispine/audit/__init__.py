@@ -3,8 +3,8 @@
 The rest of the product sees `AuditLog.append` and what reads; nothing of storage. Where to find what:
 
 Writing a record
-    ``events`` and ``actor`` what can be said, ``catalogue`` what each event has to say and where; ``encoding`` the bytes
-    of a record, ``vault`` its encryption, ``terms`` by what it is found; ``log`` the front door, ``writer`` the thread
+    ``events`` and ``actor`` what can be said, ``catalogue`` what each event has to say and where; ``encoding`` the
+    bytes of a record, ``vault`` its encryption, ``terms`` by what it is found; ``log`` the front door, ``writer`` the thread
     behind it, ``sealing`` one transaction; ``changes`` a change of the registry with its record, ``peers`` refusals by
     the minute.
 

@@ -589,6 +589,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     EventType.CERTIFICATES_READ: Kind(
         meaning="Certificates, authorities and revocation lists were read again, and all could be used.",
         needs=_WORKER | {"changed": "the keys of those that had changed"},
+        may={"changes": "each file that is no secret and differs, with its SHA-256 before and after"},
         writer=_PROVIDER,
     ),
     EventType.KEY_CHANGED: Kind(

@@ -28,13 +28,17 @@ Told = dict[str, Any]
 
 def told(settings: Settings) -> Told:
     """All settings by their full keys, as JSON without floats, and the digests of the files that they name."""
-    flat: Told = {}
+    return {key: _exact(value) for key, value in _flat(settings, "")} | digests(settings)
+
+
+def digests(settings: Settings) -> Told:
+    """The SHA-256 of each file that the settings name and that is no secret, by the setting's key."""
+    found: Told = {}
     for key, value in _flat(settings, ""):
-        flat[key] = _exact(value)
         for number, file in enumerate(value if isinstance(value, tuple) else (value,)):
             if isinstance(file, Path) and not key.endswith(_SECRET) and (digest := _digest(file)) is not None:
-                flat[f"{key} (SHA-256)" if number == 0 else f"{key} (SHA-256) {number + 1}"] = digest
-    return flat
+                found[f"{key} (SHA-256)" if number == 0 else f"{key} (SHA-256) {number + 1}"] = digest
+    return found
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ like practices that do not exist.
 """
 
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,13 @@ class PracticeFile:
         self._monotonic = monotonic
         self._look_at = monotonic() + _CHECK_EVERY_S
         self._seen = _state(file)
+        self._digest = _digest(file)
         self._practices = {} if file is None else read_practices(file)
+
+    @property
+    def in_force(self) -> tuple[str | None, int]:
+        """The SHA-256 of the file that was read last, in hex, and how many practices it holds."""
+        return self._digest, len(self._practices)
 
     async def practice(self, ods_code: str) -> Practice | None:
         """Give what is known of a practice; None when nothing is."""
@@ -66,12 +73,21 @@ class PracticeFile:
         if self._file is None or state == self._seen:
             return
         self._seen = state
+        digest = _digest(self._file)
         try:
             self._practices = read_practices(self._file)
         except OrganisationsInvalid as problem:
             self.problem = problem
         else:
             self.problem = None
+            self._digest = digest
+
+
+def _digest(file: Path | None) -> str | None:
+    try:
+        return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _state(file: Path | None) -> tuple[int, int, int] | None:
