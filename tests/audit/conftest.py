@@ -19,8 +19,6 @@ from minispine.storage import Database
 from tests.audit.samples import ACTOR
 
 START = 1_790_000_000_000_000
-
-
 FIRST = 2
 """The number of the first record after the one that begins a log."""
 ORIGIN = "minispine/SMSP-1"
@@ -60,15 +58,15 @@ def make_log(clock: Clock) -> Iterator[LogMaker]:
     with ExitStack() as closing:
 
         def make(database: Database, **options: Any) -> AuditLog:
-            options = {
+            settings: dict[str, Any] = {
                 "system_id": "SMSP-1",
                 "instance": f"instance-{next(numbers)}",
                 "vault": VAULT,
                 "now": clock,
                 "begun": True,
             } | options
-            begun = options.pop("begun")
-            log = AuditLog(database, **options)
+            begun = settings.pop("begun")
+            log = AuditLog(database, **settings)
             closing.callback(log.close_now)
             if begun and in_force(database) is None:
                 begin(log, origin=ORIGIN, signer=SIGNER, authorities=AUTHORITIES, actor=ACTOR.as_data())
