@@ -1,0 +1,44 @@
+"""Keeping the index of searches up to date while the provider serves. What the index is, is in ``audit/index``."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from minispine.audit.index import fold
+from minispine.storage import Database, StorageUnavailable
+
+PAUSE_S: Final = 1.0
+
+
+class Ending(Exception):
+    """The worker is about to end, so long work has to."""
+
+
+class IndexWatch:
+    """Brings what was recorded into the index; of several workers one at a time is at it.
+
+    `between` is called between any two of its transactions and may raise `Ending`; `sleep` waits some seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        between: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._database = database
+        self._between = between
+        self._sleep = sleep
+
+    async def watch(self) -> None:
+        """Fold every second, for as long as the worker serves."""
+        while True:
+            await asyncio.to_thread(self._fold)
+            await self._sleep(PAUSE_S)
+
+    def _fold(self) -> None:
+        try:
+            fold(self._database, between=self._between)
+        except (StorageUnavailable, Ending):
+            return  # a search looks at what is pending, too
