@@ -14,7 +14,7 @@ from minispine.audit.log import AuditLog
 from minispine.audit.merkle import Frontier, leaf_hash
 from minispine.audit.note import Signer, sign
 from minispine.audit.vault import Part
-from minispine.audit.verification import Broken, Proof, Trusted, Unrecorded, Verified, verify
+from minispine.audit.verification import Broken, Proof, Result, Trusted, Unrecorded, Verified, verify
 from minispine.storage import Database, Store
 from tests.audit.conftest import AUTHORITIES, ORIGIN, SIGNER, START, VAULT, LogMaker, note, received, replied
 from tests.audit.long_log import Steady, checkpoint, disarm, exchanges
@@ -25,6 +25,11 @@ def is_good(database: Database, **options: Any) -> Verified:
     result = verify(database, **options)
     assert isinstance(result, Verified), result
     return result
+
+
+def found(result: Result) -> tuple[int, str]:
+    assert isinstance(result, Broken), result
+    return result.sequence, result.check
 
 
 def test_records_written_meanwhile_are_no_fault(database: Database, make_log: LogMaker) -> None:
@@ -150,9 +155,7 @@ def test_records_of_the_first_release_are_held_to_their_chain(
     disarm(upgraded)
     with upgraded.session(Store.AUDIT) as session:
         session.run(statement)
-    result = verify(upgraded)
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == expected
+    assert found(verify(upgraded)) == expected
 
 
 def test_nothing_is_written_before_the_keys_are_stated(upgraded: Database, make_log: LogMaker) -> None:
@@ -161,9 +164,7 @@ def test_nothing_is_written_before_the_keys_are_stated(upgraded: Database, make_
     with log.holding() as hold:
         hold.declared = 1
         log.append_in(hold, note())
-    result = verify(upgraded)
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (OLD_RECORDS + 1, "declaration")
+    assert found(verify(upgraded)) == (OLD_RECORDS + 1, "declaration")
 
 
 # ── a log that goes on from a backup ────────────────────────────────────────────────────────────────────────────────
@@ -171,18 +172,17 @@ def test_nothing_is_written_before_the_keys_are_stated(upgraded: Database, make_
 SECOND = Signer(log_name(ORIGIN, 2), SIGNER.private_key)
 
 
-def go_on(database: Database, *, first_lost: int | None, last_lost: int | None) -> None:
-    """Begin the second epoch, as a restored log does."""
+def go_on(database: Database, seen: Trusted | None, **lost: Any) -> None:
+    """Begin the second epoch, as a restored log does: `seen` is the last checkpoint that somebody outside had."""
     stated = Declaration(origin=ORIGIN, epoch=2, log_key=SECOND.verifier, authorities=AUTHORITIES)
     log = AuditLog(database, system_id="SMSP-1", instance="restored", vault=VAULT, now=Steady())
     event = sample(
         EventType.AUDIT_RESTORED,
         actor=ACTOR.as_data(),
         declaration=sign(stated.encode(), [SIGNER]),
-        checkpoint=None,
-        first_lost=first_lost,
-        last_lost=last_lost,
+        checkpoint=None if seen is None else seen.note,
         approved_by="the Caldicott Guardian",
+        **lost,
     )
     with log.holding() as hold:
         log.declare_in(hold, Entry(events=(event,)), epoch=2)
@@ -218,37 +218,49 @@ def lost(database: Database, make_log: LogMaker) -> Trusted:
 
 def test_records_that_are_lost_are_missed_until_a_record_says_so(database: Database, lost: Trusted) -> None:
     before = checkpoint(database, 1)
-    result = verify(database, trusted=[before, lost])
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (22, "trusted-checkpoint")
-    go_on(database, first_lost=22, last_lost=41)
+    assert found(verify(database, trusted=[before, lost])) == (22, "trusted-checkpoint")
+    go_on(database, lost, first_lost=22, last_lost=41)
     declared = in_force(database)
     assert declared is not None
     assert declared.epoch == 2
     told = is_good(database, trusted=[before, lost], known_key=SIGNER.verifier)
     assert told.proof == Proof(21, "the witness")
-    assert [(each.kind, each.sequence) for each in told.observations] == [("restored", 22)]
+    assert [(each.kind, each.sequence) for each in told.observations] == [("restored", 22)] * 2
     assert is_good(database, trusted=[checkpoint(database, 2)]).proof == Proof(32, "the witness")
+
+
+def test_how_much_was_lost_may_be_unknown_if_that_is_said(database: Database, lost: Trusted) -> None:
+    go_on(database, None, first_lost=22, last_lost=None)
+    told = is_good(database, trusted=[lost])
+    assert told.proof is None
+    assert any("an unknown one" in each.text for each in told.observations if each.kind == "restored")
 
 
 @pytest.mark.parametrize("grown", [0, 15])
 def test_no_more_may_be_lost_than_a_record_says(database: Database, lost: Trusted, grown: int) -> None:
-    go_on(database, first_lost=22, last_lost=40)
+    """Whether or not the log has come to that size again."""
+    go_on(database, checkpoint(database, 1), first_lost=None, last_lost=None)
     log = AuditLog(database, system_id="SMSP-1", instance="later", vault=VAULT, now=Steady())
     exchanges(log, range(600, 600 + grown))
     log.close_now()
-    result = verify(database, trusted=[lost])
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (22, "trusted-checkpoint")
+    assert found(verify(database, trusted=[lost])) == (22, "trusted-checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("first_lost", "last_lost"), [(22, 40), (22, 42), (22, None), (21, 41), (23, 41), (None, 41), (None, None)]
+)
+def test_what_is_said_to_be_lost_is_what_the_checkpoint_shows(
+    database: Database, lost: Trusted, first_lost: int | None, last_lost: int | None
+) -> None:
+    go_on(database, lost, first_lost=first_lost, last_lost=last_lost)
+    assert found(verify(database)) == (22, "declaration")
 
 
 def test_a_checkpoint_of_a_later_epoch_is_of_another_log(database: Database, lost: Trusted) -> None:
     with database.reading(Store.AUDIT) as session:
         frontier = Frontier.decode(21, bytes(session.rows("SELECT frontier FROM audit_head")[0][0]))
     later = sign_checkpoint(Checkpoint(SECOND.name, 21, frontier.root()), SECOND)
-    result = verify(database, trusted=[Trusted.of("the witness", later)])
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (1, "trusted-checkpoint")
+    assert found(verify(database, trusted=[Trusted.of("the witness", later)])) == (1, "trusted-checkpoint")
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
@@ -265,9 +277,7 @@ def test_epochs_follow_one_another(database: Database, make_log: LogMaker, epoch
     )
     with log.holding() as hold:
         log.declare_in(hold, Entry(events=(event,)), epoch=epoch)
-    result = verify(database)
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (2, "declaration")
+    assert found(verify(database)) == (2, "declaration")
 
 
 def test_a_log_without_authorities_never_gets_any(database: Database, make_log: LogMaker) -> None:
@@ -277,9 +287,7 @@ def test_a_log_without_authorities_never_gets_any(database: Database, make_log: 
     event = sample(EventType.AUDIT_KEYS_CHANGED, actor=ACTOR.as_data(), declaration=sign(stated.encode(), [SIGNER]))
     with log.holding() as hold:
         log.declare_in(hold, Entry(events=(event,)), epoch=1)
-    result = verify(database)
-    assert isinstance(result, Broken)
-    assert (result.sequence, result.check) == (2, "declaration")
+    assert found(verify(database)) == (2, "declaration")
 
 
 def test_exchanges_that_are_not_over_are_an_observation(database: Database, make_log: LogMaker) -> None:

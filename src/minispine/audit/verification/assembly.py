@@ -99,6 +99,10 @@ class Assembly:
             found = None
             if event["type"] in DECLARING:
                 found = self.keys.take(noted.sequence, event)
+                if found is None and event["type"] == EventType.AUDIT_RESTORED:
+                    restored = self.keys.restored[-1]
+                    text = f"epoch {restored.epoch} begins: {restored.lost}, as {restored.approved_by} approved"
+                    self.observations.add("restored", noted.sequence, text)
             elif event["type"] in EXPLAINING:
                 found = self._missing.explain(noted.sequence, event, self.keys.last)
             if found is not None:

@@ -150,12 +150,10 @@ class Checkpoints:
         if key is None or wrong is not None:
             return self._untrue(each, wrong or "no key of its epoch is stated")
         restored = next(each for each in self._keys.restored if each.epoch == epoch + 1)
-        if (restored.first_lost or 0) <= size and (restored.last_lost is None or size <= restored.last_lost):
-            text = (
-                f"{each.source} is over {size} records of epoch {epoch}; those from {restored.first_lost} on were lost,"
-                f" as {restored.approved_by} approved"
+        if restored.covers(size):
+            self._observe(
+                "restored", restored.sequence, f"{each.source} is over records that were lost before this one"
             )
-            self._observe("restored", restored.sequence, text)
             return None
         detail = f"{each.source} is over {size} records of epoch {epoch}, and no record says that so many were lost"
         return Broken(restored.sequence, "trusted-checkpoint", detail)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from minispine.audit import declaration
-from minispine.audit.checkpoint import Checkpoint, CheckpointMalformed
+from minispine.audit.checkpoint import Checkpoint, CheckpointMalformed, open_checkpoint
 from minispine.audit.declaration import Declaration, DeclarationInvalid, log_name
 from minispine.audit.events import EventType
 from minispine.audit.note import CosignatureVerifier, NoteMalformed, NoteUnverified, Verifier, cosigned_at_s, open_note
@@ -20,6 +20,20 @@ class Restored(msgspec.Struct, frozen=True):
     first_lost: int | None
     last_lost: int | None
     approved_by: str
+    checkpoint: str | None
+    """The last one of the epoch before that somebody outside had."""
+
+    def covers(self, size: int) -> bool:
+        """Whether it says that the last of so many records of the epoch before was lost, or could be."""
+        return self.first_lost is not None and self.first_lost <= size and size <= (self.last_lost or size)
+
+    @property
+    def lost(self) -> str:
+        """What was lost, in words."""
+        if self.first_lost is None:
+            return "nothing that was seen outside was lost"
+        last = "an unknown one" if self.last_lost is None else self.last_lost
+        return f"records {self.first_lost} to {last} of epoch {self.epoch - 1} were lost"
 
 
 class StatedKeys:
@@ -52,9 +66,12 @@ class StatedKeys:
         if event["type"] == EventType.AUDIT_RESTORED:
             place = {"sequence": sequence, "epoch": stated.epoch}
             try:
-                self.restored.append(msgspec.convert(event["data"] | place, Restored))
+                restored = msgspec.convert(event["data"] | place, Restored)
             except msgspec.ValidationError:
                 return Broken(sequence, "declaration", "the record of a restoration does not say what was lost")
+            if before is None or not _consistent(restored, before):
+                return Broken(sequence, "declaration", "what was lost is not what the checkpoint shows that it names")
+            self.restored.append(restored)
         self.declarations.append((sequence, stated))
         return None
 
@@ -91,6 +108,21 @@ class StatedKeys:
         if stated.epoch - before.epoch != (event["type"] == EventType.AUDIT_RESTORED):
             return "the epoch is not the next"
         return None
+
+
+def _consistent(restored: Restored, before: Declaration) -> bool:
+    """Whether what is said to be lost are the records from this one to the last that the checkpoint is over."""
+    if restored.first_lost not in (None, restored.sequence):
+        return False
+    if restored.checkpoint is None:
+        return restored.last_lost is None
+    try:
+        seen = open_checkpoint(restored.checkpoint, before.log_key)
+    except ValueError:
+        return False
+    if restored.first_lost is None:
+        return restored.last_lost is None and seen.size < restored.sequence
+    return restored.last_lost == seen.size
 
 
 def wrong_with(note: str, *, key: Verifier, size: int, root: bytes | None, at: int | None = None) -> str | None:
