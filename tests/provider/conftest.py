@@ -162,6 +162,7 @@ class Scene:
         self.spine_codes = shipped_spine_codes()
         self.vocabulary = shipped_vocabulary("pds")
         self.admission = Admission(max_in_flight=10, max_waiting=10)
+        self.has_room = True
         self.on_refresh: Callable[[], None] = lambda: None
         self.gone: Callable[[], bool] = lambda: False
         self._ids = itertools.count(1)
@@ -192,6 +193,7 @@ class Scene:
             spine=self.spine,
             organisations=KnownPractices(),
             admission=self.admission,
+            has_room=lambda: self.has_room,
             now=lambda: NOW_US,
             new_id=self.new_id,
         )

@@ -24,6 +24,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "machines.client_ca": "keys/clients-ca.pem",
     "machines.public_url": "https://smsp.example.nhs.uk",
     "storage.password_file": "keys/database.password",
+    "storage.volume": "/var/lib/postgresql",
     "audit.directory": "published",
     "audit.no_witness_reason": "a trial in our own network, until the witness at the regional hub is there",
     "audit.witnesses.directory.name": "backup-server",

@@ -211,6 +211,10 @@ def _some_time(value: float, _: Settings) -> bool:
     return 0 < value <= DAY_S
 
 
+def _part(value: float, _: Settings) -> bool:
+    return 0.01 <= value <= 0.9
+
+
 def _time(value: float, _: Settings) -> bool:
     return 0 <= value <= DAY_S
 
@@ -359,6 +363,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("management.port", _apart, "must not be the port of machines"),
     Rule("storage.url", _known_store, "must be sqlite:DIRECTORY or postgresql://USER@HOST/DATABASE"),
     Rule("storage.url", _no_password, "must not hold a password; put it into a file and name that in password_file"),
+    Rule("storage.warn_free", _part, "must be 0.01 to 0.9"),
+    Rule("storage.refuse_free", _part, "must be 0.01 to 0.9"),
+    Rule(
+        "storage.refuse_free",
+        lambda v, settings: v < settings.storage.warn_free,
+        "must be less than storage.warn_free, so that somebody is warned before",
+    ),
     Rule(
         "audit.checkpoint_interval_s",
         lambda v, _: 1 <= v <= 3600,

@@ -50,6 +50,12 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     url: str = "sqlite:data"
     """``sqlite:DIRECTORY`` (one worker; audit.db and registry.db there) or a PostgreSQL URL without password."""
     password_file: Path | None = None
+    volume: Path | None = None
+    """Of PostgreSQL on this machine, a path on the disk of its data, to watch how much is free; SQLite's is known."""
+    warn_free: float = 0.20
+    """Below this part of the disk free, /ready warns."""
+    refuse_free: float = 0.05
+    """Below this part of the disk free, requests get a retryable fault, while there is room to record that."""
 
 
 class DirectoryWitness(

@@ -72,6 +72,14 @@ class LogEvent(Enum):
     )
     CHECKPOINT_REFUSED = ("MS0063", "error", "no checkpoint of the audit log is signed any more", ("reason",))
     CHECKPOINTS_RESUMED = ("MS0064", "info", "checkpoints of the audit log are signed again", ())
+    ROOM_LOW = ("MS0070", "warning", "the disk of the audit log fills up", ("place", "free_percent"))
+    ROOM_NONE = (
+        "MS0071",
+        "error",
+        "the disk of the audit log is nearly full: requests get a retryable fault",
+        ("place", "free_percent"),
+    )
+    ROOM_ENOUGH = ("MS0072", "info", "there is room for the audit log again", ("place", "free_percent"))
     DEFECT = ("MS0090", "error", "a defect of our own", ("reference", "exception", "where"))
     LIBRARY = ("MS0091", "warning", "a library reported a problem", ("logger", "severity", "exception"))
 

@@ -76,6 +76,9 @@ WITNESS_WAITING_SECONDS: Final = Gauge(
     ("recipient",),
     multiprocess_mode="livemostrecent",
 )
+STORAGE_FREE: Final = Gauge(
+    "minispine_storage_free_ratio", "The part of the audit log's disk that is free", multiprocess_mode="livemin"
+)
 REGISTRY_VERSION: Final = Gauge(
     "minispine_registry_version", "The version of the registry in force", multiprocess_mode="livemin"
 )

@@ -26,6 +26,7 @@ from minispine.domain.question import Question, Retrieval
 from minispine.domain.request import InvalidInput, PdsRequest, Reply, Source
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, log, where
+from minispine.provider import room
 from minispine.provider.admission import Admission, Busy
 from minispine.provider.clients import CertificateNames, Registration, accepts, denial, in_networks
 from minispine.provider.identify import identify
@@ -126,6 +127,7 @@ class Exchanges:
         spine: PdsPort,
         organisations: OrganisationsPort,
         admission: Admission,
+        has_room: Callable[[], bool],
         now: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
@@ -137,6 +139,7 @@ class Exchanges:
         self._spine = spine
         self._organisations = organisations
         self._admission = admission
+        self._has_room = has_room
         self._now = now
         self._new_id = new_id
         self._owed: deque[Entry] = deque()
@@ -149,6 +152,8 @@ class Exchanges:
 
         A task that is cancelled, because the time to stop is over, still answers: with a retryable fault.
         """
+        if not self._has_room():
+            return await self._refuse_for_room(call)
         began = time.perf_counter()
         trail = self._trail(call)
         operation = "unknown"
@@ -486,15 +491,21 @@ class Exchanges:
             return await self._refuse(denied, call, None, trail)
         return answer
 
-    async def refuse(self, call: Call, reason: str, fault: soap.Fault) -> Answer:
+    async def refuse(self, call: Call, reason: str, fault: soap.Fault, retry_after_s: int | None = None) -> Answer:
         """Refuse an identified client's request without reading its body, which is neither parsed nor kept."""
         trail = self._trail(call)
         try:
-            answer = await self._refuse(_Refusal(reason, fault=fault), call, None, trail)
+            refusal = _Refusal(reason, fault=fault, retry_after_s=retry_after_s)
+            answer = await self._refuse(refusal, call, None, trail)
         except AuditUnavailable:
             answer = self._owe(trail)
         metrics.exchanges("unknown", answer.label).inc()
         return answer
+
+    async def _refuse_for_room(self, call: Call) -> Answer:
+        """The disk is nearly full: what is left of it is for the records of refusals, without what was sent."""
+        fault = _fault("2100", "there is no room to record what would be done; try again later")
+        return await self.refuse(msgspec.structs.replace(call, body=b""), "disk", fault, room.RETRY_AFTER_S)
 
     async def deny(self, call: Call, reason: str) -> Answer:
         """Refuse a client that may not call at all: disabled, or from a network that is not registered."""

@@ -25,7 +25,7 @@ from typing import Any, Final
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from minispine.audit import index, keyfiles
+from minispine.audit import keyfiles
 from minispine.audit.changes import settle
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.issuing import Issuer
@@ -40,6 +40,7 @@ from minispine.provider import in_force
 from minispine.provider.admission import Admission
 from minispine.provider.checkpoint_watch import CheckpointWatch
 from minispine.provider.clock_watch import ClockWatch
+from minispine.provider.configuration_trail import changes, digests
 from minispine.provider.exchange import Exchanges
 from minispine.provider.http import handover, tls
 from minispine.provider.http.app import MachinesApp
@@ -48,7 +49,9 @@ from minispine.provider.http.handover import Handover
 from minispine.provider.http.management import ManagementApp
 from minispine.provider.http.protocol import MachineProtocol
 from minispine.provider.http.server import Server
+from minispine.provider.index_watch import Ending, IndexWatch
 from minispine.provider.registry_view import RegistryView
+from minispine.provider.room import Room
 from minispine.spine.clock import clock_sources
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
@@ -77,7 +80,6 @@ defect of our own."""
 
 FILES_POLL_S: Final = 5.0
 SETTLE_S: Final = 5.0
-FOLD_S: Final = 1.0
 LOOK_AGAIN_S: Final = 3.0
 """How long after the start those found dead are looked for again: the living claim anew within a second or so."""
 RESTART_WATCH_S: Final = 0.5
@@ -145,8 +147,12 @@ class Worker:
             self._database, self._keys.log_key, settings.audit, now=now_us, between=self._go_on_unless_ending
         )
         self._checkpoints = CheckpointWatch(self._issuer, settings.audit, settings.profile, now=now_us)
+        self._index = IndexWatch(self._database, between=self._go_on_unless_ending)
+        self._room = Room(settings.storage, self._database.folder)
         self._ending = threading.Event()
         self._file_times = _times(settings)
+        self._digests = digests(settings)
+        self._practices = self._organisations.in_force
         self._owed: list[Entry] = []
         self._found_dead: set[str] = set()
         """Records of what was taken, until the log has them."""
@@ -163,6 +169,7 @@ class Worker:
         # A look beside others closes nothing yet, as they may have to claim anew; where one process serves it is sure.
         await self._close_orphans(self._not_known_dead if self._database.one_transaction else self._claim.living)
         await self._audit.append(_lifecycle(EventType.WORKER_STARTED, worker=self._number, pid=os.getpid()))
+        await asyncio.to_thread(self._room.measure)
         exchanges = Exchanges(
             limits=lambda: self._settings.exchange,
             system_id=settings.system_id,
@@ -174,6 +181,7 @@ class Worker:
             admission=Admission(
                 max_in_flight=settings.exchange.max_in_flight, max_waiting=settings.exchange.max_waiting
             ),
+            has_room=self._room.has_some,
             now=now_us,
             new_id=new_id,
         )
@@ -192,9 +200,16 @@ class Worker:
                 self._certificate_reasons,
                 self._clock.reasons,
                 self._checkpoints.reasons,
+                self._room.reasons,
                 self._drain_reasons,
             ],
-            [self._organisation_warnings, self._spine_warnings, self._clock.warnings, self._checkpoints.warnings],
+            [
+                self._organisation_warnings,
+                self._spine_warnings,
+                self._clock.warnings,
+                self._checkpoints.warnings,
+                self._room.warnings,
+            ],
         )
         servers = [
             Server(
@@ -258,8 +273,9 @@ class Worker:
             self._watch_debts,
             self._peers.watch,
             self._clock.watch,
+            self._room.watch,
             self._checkpoints.watch,
-            self._watch_index,
+            self._index.watch,
         ]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────
@@ -270,6 +286,7 @@ class Worker:
         while True:
             await asyncio.sleep(1.0)
             self._audit_reasons()
+            self._note_practices()
             with contextlib.suppress(StorageError):
                 await asyncio.to_thread(self._claim.renew)
             if (state := str(self._spine.breaker.state)) != breaker:
@@ -289,17 +306,10 @@ class Worker:
                 # Again, because a database server may notice the death of a worker later than its successor starts.
                 await self._close_orphans(self._not_known_dead)
 
-    async def _watch_index(self) -> None:
-        """Bring what was recorded into the index of searches; of several workers one is at it at a time."""
-        while True:
-            with contextlib.suppress(StorageUnavailable, _Ending):
-                await asyncio.to_thread(index.fold, self._database, between=self._go_on_unless_ending)
-            await asyncio.sleep(FOLD_S)
-
     def _go_on_unless_ending(self) -> None:
         """End long work in another thread when the worker is about to end: its end would wait for it."""
         if self._ending.is_set():
-            raise _Ending
+            raise Ending
 
     async def _close_orphans(self, living: Callable[[set[str]], set[str]]) -> None:
         """Close what dead processes left open. Raises `AuditUnavailable`."""
@@ -357,9 +367,26 @@ class Worker:
                 taken=list(differing(before, settings)),
                 need_a_restart=list(told.need_a_restart),
             )
-        self._owe(EventType.CERTIFICATES_READ, changed=changed)
+        digests_before, self._digests = self._digests, digests(settings)
+        differ = changes(digests_before, self._digests)
+        self._owe(EventType.CERTIFICATES_READ, changed=changed, **({"changes": differ} if differ else {}))
         with contextlib.suppress(AuditUnavailable):
             await self._write_owed()
+
+    def _note_practices(self) -> None:
+        """Record that a changed file of practices is in force, if one is (SMSP-AUDIT-008 c, IG-3.9.11 b)."""
+        before, after = self._practices, self._organisations.in_force
+        if before == after:
+            return
+        self._practices = after
+        differ = [
+            {"key": f"organisations.file ({what})", "before": was, "after": now}
+            for what, was, now in zip(("SHA-256", "practices"), before, after, strict=True)
+            if was != now
+        ]
+        self._owe(
+            EventType.CONFIGURATION_CHANGED, file=str(self._taken.file), sha256=self._taken.sha256, changes=differ
+        )
 
     def _owe(self, event: EventType, **said: Any) -> None:
         self._owed.append(_lifecycle(event, worker=self._number, **said))
@@ -417,10 +444,6 @@ class Worker:
             with contextlib.suppress(KeyFileRefused):
                 metrics.CERTIFICATE_DAYS.labels(use).set(min(f.days_left(now) for f in read_facts(file)))
         self._audit_reasons()
-
-
-class _Ending(Exception):
-    """The worker is about to end."""
 
 
 async def _for_ever(watch: Watch) -> None:
