@@ -11,8 +11,10 @@
 
 import base64
 import binascii
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +60,8 @@ def make(
 ) -> tuple[AuditKeys, tuple[Path, ...]]:
     """Make the keys that are not there yet, and give all of them with the files that are new.
 
+    Of two that do so at once, the second finds the keys of the first.
+
     Raises `KeyFileRefused` when the folder cannot be made, or for what is there and cannot be used.
     """
     try:
@@ -71,11 +75,12 @@ def make(
     if not environment.get(MASTER_KEYS_VARIABLE):
         contents[MASTER_KEYS] = lambda: new_ring(random_bytes).encode()
     made = []
-    for name, content in contents.items():
-        file = folder / name
-        if not file.exists():
-            write_secret(file, content())
-            made.append(file)
+    with _alone(folder):
+        for name, content in contents.items():
+            file = folder / name
+            if not file.exists():
+                write_secret(file, content())
+                made.append(file)
     return load(folder, environment), tuple(made)
 
 
@@ -95,6 +100,17 @@ def encode_private(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others who would make keys in this folder out of it meanwhile."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _index_key(file: Path) -> bytes:

@@ -79,6 +79,8 @@ def init(
                 declaration.begin(
                     log, origin=origin, signer=Signer(origin, keys.log_key), authorities=authorities, actor=actor()
                 )
+            except declaration.AlreadyBegun:
+                raise Failed("somebody else has begun the audit log at the same moment; look at it again") from None
             finally:
                 log.close_now()
             print(f"the audit log {origin} has begun; its public key is")
