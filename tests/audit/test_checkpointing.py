@@ -7,13 +7,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minispine.audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint, signed_at_s
-from minispine.audit.checkpointing import Checkpointer, LogRewritten, StoredCheckpoint, WrongLogKey, last_checkpoint
+from minispine.audit.checkpointing import (
+    TURN,
+    Checkpointer,
+    LogRewritten,
+    StoredCheckpoint,
+    WrongLogKey,
+    last_checkpoint,
+)
 from minispine.audit.declaration import Declaration, change
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from minispine.audit.note import SignatureInvalid, sign
 from minispine.audit.sealing import NotBegun
-from minispine.storage import Database, Store
+from minispine.storage import Database, StorageUnavailable, Store
 from tests.audit import naive_merkle
 from tests.audit.checkpoints import grow, leaves, tamper
 from tests.audit.conftest import AUTHORITIES, ORIGIN, SIGNER, Clock, LogMaker
@@ -285,3 +292,17 @@ def test_while_checkpoints_are_made_the_log_is_written(database_url: str, make_l
         assert not failures
         assert sizes == sorted(sizes)
         log.close_now()
+
+
+def test_a_process_that_was_stopped_while_it_made_one_does_not_keep_others_from_it(
+    postgresql_url: str, make_log: LogMaker, clock: Clock
+) -> None:
+    with Database.open(postgresql_url, lock_timeout_s=1.0) as database:
+        make_log(database)
+        stopped = database.session(Store.AUDIT)
+        stopped.begin()
+        stopped.run("SELECT pg_advisory_xact_lock(?)", (TURN,))
+        assert Checkpointer(database, KEY, now=clock).make().number == 1
+        with pytest.raises(StorageUnavailable):
+            stopped.commit()
+        stopped.discard()

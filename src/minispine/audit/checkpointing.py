@@ -21,7 +21,8 @@ from minispine.storage import Database, Session, Store
 IDLE_INTERVALS: Final = 10
 """A log to which nothing is added gets a checkpoint after so many intervals, which shows that it is still there."""
 
-_TURN: Final = 0x6D696E69_00000003
+TURN: Final = 0x6D696E69_00000003
+"""The advisory lock under which a checkpoint is made on PostgreSQL."""
 _LAST: Final = "SELECT number, at, epoch, size, note FROM audit_checkpoint ORDER BY number DESC LIMIT 1"
 _HEAD: Final = "SELECT sequence, frontier, epoch, declared FROM audit_head WHERE id = 1"
 _KEEP: Final = "INSERT INTO audit_checkpoint (number, at, epoch, size, note) VALUES (?, ?, ?, ?, ?)"
@@ -118,7 +119,7 @@ class Checkpointer:
                 session.begin()
                 if session.kind == "postgresql":
                     # Of the transaction, so that the server ends it with that of a process that was stopped.
-                    session.run("SELECT pg_advisory_xact_lock(?)", (_TURN,))
+                    session.run("SELECT pg_advisory_xact_lock(?)", (TURN,))
                 made = self._made(session, due)
                 session.commit()
         except TreeDamaged as damage:
