@@ -45,8 +45,8 @@ def details(family: str, postcode: str = "LS1 4BT", number: str = PATIENT) -> Pa
     )
 
 
-def day(number: int) -> int:
-    return START + number * DAY_US
+def day(number: float) -> int:
+    return START + round(number * DAY_US)
 
 
 Happen = Callable[..., None]
@@ -374,3 +374,28 @@ def test_a_message_that_is_no_answer_gives_no_record(database: Database, happen:
     bodies = (*itertools.islice(replied.bodies, 2), Body("reply", body))
     happen(day(1), msgspec.structs.replace(replied, bodies=bodies))
     assert as_answered(database, VAULT, PATIENT, at=day(2)) is None
+
+
+def test_a_message_about_somebody_else_gives_no_record(database: Database, happen: Happen) -> None:
+    other = call("other", found=OTHER, shown=details("OTHERBY", number=OTHER))
+    replied = call("one").replied
+    happen(day(1), msgspec.structs.replace(replied, bodies=(Body("reply", other.reply),)))
+    assert as_answered(database, VAULT, PATIENT, at=day(2)) is None
+
+
+def test_a_date_is_held_to_when_a_record_was_told_whatever_the_clock_did_later(
+    database: Database, happen: Happen
+) -> None:
+    """Answered on day 5, while the sealed time stood on day 400 because the clock had been there; then on day 6."""
+    happen(day(400), note())
+    happen(day(5), *call("five", shown=details("FIFTH"), at=day(5)).entries)
+    happen(day(6), *call("six", shown=details("SIXTH"), at=day(6)).entries)
+    assert [family(database, day(n)) for n in (4, 5.75, 7)] == [None, "FIFTH", "SIXTH"]
+
+
+def test_an_act_about_somebody_else_in_the_same_exchange_is_not_in_the_report(
+    database: Database, happen: Happen
+) -> None:
+    both = [sample(EventType.RECORD_DISPLAYED, private={"nhs_number": number}) for number in (OTHER, PATIENT)]
+    happen(day(1), Entry(events=tuple(both), exchange="e"))
+    assert [each.did for each in found(database)] == ["displayed your data on a screen"]

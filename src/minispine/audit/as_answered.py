@@ -59,14 +59,16 @@ def as_answered(
 ) -> Answered | Gone | None:
     """A patient's record as it was last told at `at` or before, in UTC microseconds; None if it had not been.
 
-    `last` bounds the sequence numbers looked at. Rather than go on to an older answer, it gives `Gone` where there may
-    have been one that can no longer be read. Raises `StorageUnavailable`, `index.IndexBroken`, `PayloadUnreadable`.
+    That is judged by when it was told, not by when its record was sealed, and `last` bounds the sequence numbers looked
+    at. Rather than go on to an older answer, it gives `Gone` where there may have been one that can no longer be read.
+    Raises `StorageUnavailable`, `index.IndexBroken`, `PayloadUnreadable`.
     """
     number = bare_number(nhs_number)
-    query = Query(patient=number, event=_TELLING, to=at + 1, last=last)
-    sequences = matching(database, vault, query, newest_first=True)
-    for sequence in sequences:
+    query = Query(patient=number, event=_TELLING, last=last)
+    for sequence in matching(database, vault, query, newest_first=True):
         (record,) = records(database, [sequence], vault=vault)
+        if not any(event["type"] in _TELLING and event["at"] <= at for event in record.events):
+            continue
         if record.absent is not None:
             return Gone(sequence=sequence, sealed_at=record.sealed_at, absent=record.absent)
         for answered in _told(database, vault, record, number):
