@@ -16,15 +16,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minispine.audit import declaration, reading
+from minispine.audit.checkpoint import Checkpoint, sign_checkpoint
 from minispine.audit.checkpointing import Checkpointer
 from minispine.audit.declaration import Declaration
 from minispine.audit.encoding import commit, encode_json, read_leaf
 from minispine.audit.events import Body, Entry, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import leaf_hash
-from minispine.audit.note import Signer, sign
+from minispine.audit.note import Cosigner, Signer, sign, write_note
 from minispine.audit.vault import Part, PayloadUnreadable
-from minispine.audit.verification import Broken, Check, Observation, Proof, Result, Verified, verify
+from minispine.audit.verification import Broken, Check, Observation, Proof, Result, Trusted, Verified, verify
 from minispine.storage import Database, Session, StorageUnavailable, Store
 from tests.audit.conftest import AUTHORITIES, AUTHORITY_SIGNERS, ORIGIN, SIGNER, VAULT, Clock, LogMaker, received
 from tests.audit.long_log import (
@@ -44,6 +45,8 @@ from tests.audit.long_log import (
 from tests.audit.samples import ACTOR, sample
 
 ATTACKER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x09"))
+COSIGNER = Cosigner(ORIGIN, SIGNER.private_key)
+AT_S = 1_790_000_000
 DAY_US = 86_400_000_000
 
 
@@ -293,6 +296,19 @@ TAMPERING: dict[str, tuple[Callable[[Session], object], tuple[int, Check]]] = {
         lambda s: s.run("UPDATE audit_checkpoint SET epoch = 2 WHERE number = 2"),
         (SIZES[0] + 1, "checkpoint"),
     ),
+    "an idle checkpoint's size": (
+        lambda s: s.run("UPDATE audit_checkpoint SET size = 400 WHERE number = 4"),
+        (RECORDS + 1, "checkpoint"),
+    ),
+    "a checkpoint signed with the time only": (
+        lambda s: rewrite_note(s, 2, lambda text: write_note(text, [COSIGNER.cosign(text.encode(), AT_S)])),
+        (SIZES[0] + 1, "checkpoint"),
+    ),
+    "a checkpoint of another log by the log's key": (
+        lambda s: rewrite_note(s, 2, lambda text: sign(text.replace("SMSP-1", "SMSP-2"), [SIGNER])),
+        (SIZES[0] + 1, "checkpoint"),
+    ),
+    "a tile made longer": (lambda s: lengthen_tile(s), (1, "tile")),
     "a checkpoint of nothing": (
         lambda s: s.run("UPDATE audit_checkpoint SET size = 0 WHERE number = 2"),
         (SIZES[0] + 1, "checkpoint"),
@@ -313,6 +329,16 @@ def flip_head(session: Session, column: str) -> None:
     content = bytearray(session.rows(f"SELECT {column} FROM audit_head")[0][0])
     content[-1] ^= 1
     session.run(f"UPDATE audit_head SET {column} = ?", (bytes(content),))
+
+
+def lengthen_tile(session: Session) -> None:
+    content = bytes(session.rows("SELECT hashes FROM audit_tile WHERE level = 0 AND number = 0")[0][0])
+    session.run("UPDATE audit_tile SET hashes = ? WHERE level = 0 AND number = 0", (content + bytes(32),))
+
+
+def rewrite_note(session: Session, number: int, signed: Callable[[str], str]) -> None:
+    note = session.rows("SELECT note FROM audit_checkpoint WHERE number = ?", (number,))[0][0]
+    session.run("UPDATE audit_checkpoint SET note = ? WHERE number = ?", (signed(note.split("\n\n")[0] + "\n"), number))
 
 
 def flip_tile(session: Session, at: int) -> None:
@@ -507,6 +533,13 @@ def test_keys_change_only_with_the_signatures_of_those_before(long_log: Database
     assert found(verify(long_log)) == (RECORDS + 1, "declaration")
 
 
+def test_keys_of_another_log_are_none_of_this_one(long_log: Database) -> None:
+    elsewhere = Signer("minispine/SMSP-2", SIGNER.private_key)
+    stated = Declaration(origin=elsewhere.name, epoch=1, log_key=elsewhere.verifier, authorities=AUTHORITIES)
+    append(long_log, EventType.AUDIT_KEYS_CHANGED, declaring=True, declaration=sign(stated.encode(), [SIGNER]))
+    assert found(verify(long_log)) == (RECORDS + 1, "declaration")
+
+
 def test_a_log_does_not_begin_twice(long_log: Database) -> None:
     stated = Declaration(origin=ORIGIN, epoch=1, log_key=ATTACKER.verifier)
     note = sign(stated.encode(), [ATTACKER, SIGNER, *AUTHORITY_SIGNERS])
@@ -583,6 +616,33 @@ def test_an_order_that_both_have_signed_is_of_the_records_that_it_names_only(lon
         "DELETE FROM audit_payload WHERE sequence = 8",
     )
     assert found(verify(long_log)) == (8, "removal")
+
+
+def test_nothing_is_destroyed_by_an_order_from_before_it_was_written(long_log: Database) -> None:
+    note = order([RECORDS + 2])
+    record = append(long_log, EventType.AUDIT_PAYLOAD_REMOVED, records="414", reference="KB 12/2026", request=note)
+    log = AuditLog(long_log, system_id="SMSP-1", instance="later", vault=VAULT, now=Steady())
+    exchanges(log, range(700, 701))
+    log.close_now()
+    run(
+        long_log,
+        f"INSERT INTO audit_removal (sequence, record) VALUES ({RECORDS + 2}, {record})",
+        f"DELETE FROM audit_payload WHERE sequence = {RECORDS + 2}",
+    )
+    assert found(verify(long_log)) == (RECORDS + 2, "removal")
+
+
+def test_checkpoints_of_another_log_are_no_checkpoints_of_this_one(long_log: Database) -> None:
+    elsewhere = Signer("minispine/SMSP-2", SIGNER.private_key)
+    foreign = [
+        Trusted.of("the witness", sign_checkpoint(Checkpoint(elsewhere.name, size, bytes(32)), elsewhere))
+        for size in (5, 5000)
+    ]
+    assert found(verify(long_log, trusted=foreign)) == (1, "trusted-checkpoint")
+    result = verify(long_log, trusted=[*foreign, checkpoint(long_log, 1)])
+    assert isinstance(result, Verified)
+    assert result.proof == Proof(SIZES[0], "the witness")
+    assert [each.kind for each in result.observations].count("checkpoints") == 2
 
 
 def test_a_wrapped_key_is_not_committed_to_and_shows_when_the_payload_is_opened(long_log: Database) -> None:

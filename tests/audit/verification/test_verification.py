@@ -167,6 +167,16 @@ def test_nothing_is_written_before_the_keys_are_stated(upgraded: Database, make_
     assert found(verify(upgraded)) == (OLD_RECORDS + 1, "declaration")
 
 
+def test_a_log_says_rightly_after_how_many_records_it_began(upgraded: Database, make_log: LogMaker) -> None:
+    log = make_log(upgraded, begun=False)
+    stated = Declaration(origin=ORIGIN, epoch=1, log_key=SIGNER.verifier, authorities=AUTHORITIES)
+    note = sign(stated.encode(), [SIGNER])
+    event = sample(EventType.AUDIT_BEGUN, actor=ACTOR.as_data(), declaration=note, earlier_records=OLD_RECORDS - 1)
+    with log.holding() as hold:
+        log.declare_in(hold, Entry(events=(event,)), epoch=1)
+    assert found(verify(upgraded)) == (OLD_RECORDS + 1, "declaration")
+
+
 # ── a log that goes on from a backup ────────────────────────────────────────────────────────────────────────────────
 
 SECOND = Signer(log_name(ORIGIN, 2), SIGNER.private_key)
@@ -260,7 +270,9 @@ def test_a_checkpoint_of_a_later_epoch_is_of_another_log(database: Database, los
     with database.reading(Store.AUDIT) as session:
         frontier = Frontier.decode(21, bytes(session.rows("SELECT frontier FROM audit_head")[0][0]))
     later = sign_checkpoint(Checkpoint(SECOND.name, 21, frontier.root()), SECOND)
-    assert found(verify(database, trusted=[Trusted.of("the witness", later)])) == (1, "trusted-checkpoint")
+    result = verify(database, trusted=[Trusted.of("the witness", later)])
+    assert found(result) == (1, "trusted-checkpoint")
+    assert "a later epoch" in result.detail  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
@@ -272,6 +284,7 @@ def test_epochs_follow_one_another(database: Database, make_log: LogMaker, epoch
         EventType.AUDIT_RESTORED,
         actor=ACTOR.as_data(),
         declaration=sign(stated.encode(), [SIGNER]),
+        checkpoint=None,
         first_lost=None,
         last_lost=None,
     )
