@@ -180,6 +180,7 @@ BROKEN: list[tuple[str, Any]] = [
     ("storage.warn_free", 1.0),
     ("storage.refuse_free", 0.001),
     ("storage.refuse_free", 0.2),
+    ("audit.keep_days", 30),
     ("audit.checkpoint_interval_s", 0.5),
     ("audit.no_witness_reason", " "),
     ("audit.no_witness_reason", "a trial"),

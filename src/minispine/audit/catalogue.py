@@ -704,7 +704,6 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         meaning="Payloads were moved to a file.",
         needs=_BY | _RANGE | {"name": "the file's name", "sha256": "its digest"},
         writer=_COMMANDS,
-        planned=True,
     ),
     EventType.AUDIT_BACKED_UP: Kind(
         meaning="A backup was made.",

@@ -9,13 +9,14 @@ What was copied before is out of reach here: backups, the server's own write-ahe
 written over. All of it is encrypted; docs/retention.md says how the key to it is destroyed too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from minispine.audit import declaration, index
+from minispine.audit.archive import Archive, Row
 from minispine.audit.declaration import Declaration
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType
 from minispine.audit.log import AuditLog
@@ -33,11 +34,24 @@ FOLDER: Final = "redactions"
 _PAYLOADS: Final = (
     "SELECT sequence, salt, wrapped, private FROM audit_payload WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
 )
-_PRESENT: Final = "SELECT sequence FROM audit_payload WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+_KEYS_OF_ARCHIVED: Final = (
+    "SELECT sequence, wrapped FROM audit_archived_key WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+)
+_PRESENT: Final = (
+    "SELECT sequence FROM audit_payload WHERE sequence BETWEEN ? AND ?"
+    " UNION SELECT sequence FROM audit_archived_key WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+)
 _REMOVED: Final = "SELECT record FROM audit_removal WHERE sequence BETWEEN ? AND ?"
 _NAME: Final = "INSERT INTO audit_removal (sequence, record) VALUES (?, ?)"
 _DESTROY: Final = "DELETE FROM audit_payload WHERE sequence = ?"
-_HELD_APART: Final = ("audit_payload", "audit_index_pending", "audit_index_page", "audit_index_bits")
+_DESTROY_KEY: Final = "DELETE FROM audit_archived_key WHERE sequence = ?"
+_HELD_APART: Final = (
+    "audit_payload",
+    "audit_archived_key",
+    "audit_index_pending",
+    "audit_index_page",
+    "audit_index_bits",
+)
 _privates: Final = msgspec.json.Decoder(tuple[dict[str, Any], ...]).decode
 
 Terms = Mapping[int, tuple[bytes, ...]]
@@ -55,6 +69,10 @@ class NotTheOwner(StorageError):
     """The account of the database may not destroy anything; that of the tables' owner may."""
 
 
+class ArchiveNeeded(Exception):
+    """A payload is in an archive that was not given: only the archive tells by what the index finds its record."""
+
+
 class Removed(msgspec.Struct, frozen=True):
     """What was destroyed: the record that says so, the request, and the records whose payload it was.
 
@@ -67,12 +85,17 @@ class Removed(msgspec.Struct, frozen=True):
     cleared: bool
 
 
-def redact(database: Database, log: AuditLog, note: str, *, actor: Mapping[str, Any]) -> Removed:
+def redact(
+    database: Database, log: AuditLog, note: str, *, actor: Mapping[str, Any], archives: Sequence[Archive] = ()
+) -> Removed:
     """Destroy the payloads that a signed request names, and say so in the log.
 
-    `actor` is `Actor.as_data`. Raises `RequestInvalid`, `AlreadyRemoved`, `NotTheOwner`, `PayloadUnreadable` (without
-    its master key nobody can tell which entries of the index are a payload's), `AuditUnavailable` and
-    `StorageUnavailable`; then nothing was done.
+    Of an archived payload the key is destroyed, so that no copy of the archive can be read again; its archive has to be
+    among `archives`. `actor` is `Actor.as_data`.
+
+    Raises `RequestInvalid`, `AlreadyRemoved`, `NotTheOwner`, `ArchiveNeeded`, `PayloadUnreadable` (without its master
+    key nobody can tell which entries of the index are a payload's), `AuditUnavailable` and `StorageUnavailable`; then
+    nothing was done.
     """
     declared = declaration.in_force(database)
     request = signed_request(note, declared)
@@ -80,7 +103,7 @@ def redact(database: Database, log: AuditLog, note: str, *, actor: Mapping[str, 
     end = None if request.epoch == declared.epoch else _end_of(request.epoch, database, log.vault)
     with database.session(Store.AUDIT) as session:
         _check_owner(session)
-        terms = dict(_patient_terms(session, request.ranges_up_to(end), log.vault))
+        terms = dict(sorted(_patient_terms(session, request.ranges_up_to(end), log.vault, archives)))
     with log.holding() as hold:
         # Once more, with the keys that are in force while nobody can change them.
         request = signed_request(note, declaration.in_force_in(hold.audit))
@@ -128,7 +151,7 @@ def _carry_out(
     if end is None and request.ranges[-1][1] > hold.sequence:
         raise RequestInvalid("no-such-record", f"the log has {hold.sequence} records")
     ranges = request.ranges_up_to(end)
-    present = tuple(_in_ranges(session, _PRESENT, ranges))
+    present = tuple(_in_ranges(session, _PRESENT, (each * 2 for each in ranges)))
     if not present:
         before = tuple(_in_ranges(session, _REMOVED, ranges))
         if before:
@@ -144,7 +167,8 @@ def _carry_out(
     session.run_many(_NAME, [(sequence, record) for sequence in present])
     for sequence, keys in terms.items():
         index.remove(session, sequence, keys)
-    session.run_many(_DESTROY, [(sequence,) for sequence in present])
+    for destroy in (_DESTROY, _DESTROY_KEY):
+        session.run_many(destroy, [(sequence,) for sequence in present])
     return record
 
 
@@ -163,17 +187,32 @@ def _epoch_begun_by(event: Mapping[str, Any]) -> int:
     return Declaration.decode(note.partition("\n\n")[0] + "\n").epoch
 
 
-def _patient_terms(session: Session, ranges: Iterable[Range], vault: Vault) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+def _patient_terms(
+    session: Session, ranges: Iterable[Range], vault: Vault, archives: Sequence[Archive]
+) -> Iterator[tuple[int, tuple[bytes, ...]]]:
     """The records that have a payload, each with the terms by which it is found and that only the payload tells."""
-    for first, last in ranges:
-        for sequence, salt, wrapped, private in session.rows(_PAYLOADS, (first, last)):
-            plain = opened(vault, Part.PRIVATE, private, salt, wrapped)
-            privates = () if plain is None else _privates(plain)
-            terms = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
-            yield sequence, tuple(vault.term(kind, value) for kind, value in sorted(terms))
+    for each in ranges:
+        for sequence, salt, wrapped, private in session.rows(_PAYLOADS, each):
+            yield sequence, _terms_in(opened(vault, Part.PRIVATE, private, salt, wrapped), vault)
+        for sequence, wrapped in session.rows(_KEYS_OF_ARCHIVED, each):
+            _, salt, private, _ = _archived(sequence, archives)
+            yield sequence, _terms_in(opened(vault, Part.PRIVATE, private, salt, wrapped), vault)
 
 
-def _in_ranges(session: Session, query: str, ranges: Iterable[Range]) -> Iterator[int]:
+def _terms_in(private: bytes | None, vault: Vault) -> tuple[bytes, ...]:
+    privates = () if private is None else _privates(private)
+    terms = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
+    return tuple(vault.term(kind, value) for kind, value in sorted(terms))
+
+
+def _archived(sequence: int, archives: Sequence[Archive]) -> Row:
+    for archive in archives:
+        for row in archive.rows(sequence, sequence):
+            return row
+    raise ArchiveNeeded(f"the payload of record {sequence} is in an archive; give that with --archive")
+
+
+def _in_ranges(session: Session, query: str, ranges: Iterable[tuple[int, ...]]) -> Iterator[int]:
     for each in ranges:
         for (value,) in session.rows(query, each):
             yield value

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from minispine.audit import declaration, redaction
 from minispine.audit.declaration import Declaration, DeclarationInvalid
 from minispine.audit.note import MAX_NOTE_BYTES, Signer, Verifier
-from minispine.audit.redaction import AlreadyRemoved
+from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, parse_ranges
+from minispine.audit.verification import Archives
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.trail import CONFIG, opened
@@ -82,13 +83,14 @@ def redact(
     request: Path,
     *,
     config: Path = CONFIG,
+    archive: tuple[Path, ...] = (),
     owner_url: str | None = None,
     owner_password_file: Path | None = None,
 ) -> int:
     """Destroy the payloads that an order names, if both authorities have signed it.
 
-    The records stay, and one that says what was destroyed on which order is added. What backups and archives hold of
-    them is not touched: see docs/retention.md for what to do about those. An attempt that is refused is recorded too.
+    The records stay, and one that says what was destroyed on which order is added. What backups hold of them is
+    not touched: see docs/retention.md for what to do about those. An attempt that is refused is recorded too.
 
     Parameters
     ----------
@@ -96,6 +98,9 @@ def redact(
         The text of `minispine audit redaction-request`, with both signatures.
     config
         The configuration file of the installation.
+    archive
+        An archive that holds payloads of the order, or a folder of archives; to be given several times. Their keys are
+        destroyed, so that no copy of the archive tells them any more.
     owner_url
         On PostgreSQL, the address of the database as the owner of its tables, because the provider's own account must
         not be able to destroy anything.
@@ -105,7 +110,9 @@ def redact(
     note = _read(request)
     with opened(config, owner_url=owner_url, owner_password_file=owner_password_file) as trail, trail.log() as log:
         try:
-            done = redaction.redact(trail.database, log, note, actor=actor())
+            done = redaction.redact(trail.database, log, note, actor=actor(), archives=Archives(archive).files)
+        except ArchiveNeeded as needed:
+            raise Mistaken(str(needed)) from None
         except RequestInvalid as problem:
             redaction.refused(log, problem, note, actor=actor())
             raise Failed(f"{request}: {problem}") from None
@@ -121,7 +128,7 @@ def redact(
             " provider is stopped and started.",
             file=sys.stderr,
         )
-    print("Backups and archives made before still hold them: see docs/retention.md.", file=sys.stderr)
+    print("Backups made before still hold them: see docs/retention.md.", file=sys.stderr)
     return Exit.DONE
 
 

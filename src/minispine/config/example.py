@@ -25,6 +25,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "machines.public_url": "https://smsp.example.nhs.uk",
     "storage.password_file": "keys/database.password",
     "storage.volume": "/var/lib/postgresql",
+    "audit.keep_days": 730,
     "audit.directory": "published",
     "audit.no_witness_reason": "a trial in our own network, until the witness at the regional hub is there",
     "audit.witnesses.directory.name": "backup-server",

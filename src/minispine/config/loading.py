@@ -371,6 +371,11 @@ RULES: Final[tuple[Rule, ...]] = (
         "must be less than storage.warn_free, so that somebody is warned before",
     ),
     Rule(
+        "audit.keep_days",
+        lambda v, _: 31 <= v <= 36525,
+        "must be 31 to a hundred years, 36525: what was moved to a file cannot be searched by patient without it",
+    ),
+    Rule(
         "audit.checkpoint_interval_s",
         lambda v, _: 1 <= v <= 3600,
         "must be 1 to an hour, 3600: what was recorded since the last checkpoint could be rewritten and nobody see it",

@@ -120,6 +120,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The folder of the log's secret keys; keep a copy of it where the database is not."""
     origin: str | None = None
     """The name of the log in its checkpoints, without blanks and pluses; "minispine/" and `system_id` when unset."""
+    keep_days: int | None = None
+    """How old a payload has to be before `minispine audit archive` may move it to a file; never when unset."""
     checkpoint_interval_s: float = 60.0
     """How often a checkpoint is made while records are added; without any, each tenth time."""
     directory: Path | None = None

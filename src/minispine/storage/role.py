@@ -31,6 +31,7 @@ GRANTS: Final[dict[str, str]] = {
     "audit_change": ADD,
     "audit_removal": READ,
     "audit_archive": READ,
+    "audit_archived_key": READ,
     "audit_head": ADVANCE,
     "audit_open": "SELECT, INSERT, DELETE",
     "audit_witness": ALL,

@@ -136,6 +136,14 @@ audit_archive = Table(
 )
 """Segments of payloads that were moved to a file: its name, its SHA-256, and the record that says so."""
 
+audit_archived_key = Table(
+    "audit_archived_key",
+    AUDIT,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""The wrapped data keys of archived payloads, which are not in the archives. One goes when `audit_removal` names it."""
+
 audit_index_pending = Table(
     "audit_index_pending",
     AUDIT,
