@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count, islice, permutations
+from itertools import count, islice, pairwise, permutations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -235,7 +235,10 @@ def test_segments_grow_and_cover_all_but_the_last_block(model: Model) -> None:
 
 
 def test_terms_of_many_records_are_kept_as_bits_and_others_as_entries(model: Model) -> None:
-    model.commit([{KEYS[0], KEYS[n]} for n in (1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5)])
+    rare = [bytes([16 * n]) * 8 for n in range(3)]  # each in a part of its own when sorted
+    model.commit(
+        [{KEYS[0], KEYS[n]} for n in (1, 1, 1, 1, 1, 2, 2, 2, 2)] + [{KEYS[0], *rare[:n]} for n in (3, 3, 3, 0, 0, 0)]
+    )
     model.fold()
     dense = model.rows("SELECT key, bits FROM audit_index_bits")
     assert {bytes(key): list(numbers(int.from_bytes(bits, "little"))) for key, bits in dense} == {
@@ -245,7 +248,7 @@ def test_terms_of_many_records_are_kept_as_bits_and_others_as_entries(model: Mod
     }
     pages = model.rows("SELECT first_key, entries FROM audit_index_page ORDER BY first_key")
     entries = [each for _, page in pages for each in split(bytes(page))]
-    assert entries == sorted(index.entry(KEYS[k], n) for k, n in ((3, 10), (3, 11), (3, 12), (4, 13), (4, 14), (5, 15)))
+    assert entries == sorted(index.entry(key, n) for n, keys in model.records.items() for key in keys if key in rare)
     assert all(bytes(page).startswith(bytes(first)) for first, page in pages)
 
 
@@ -511,7 +514,35 @@ def test_a_second_segment_for_the_same_records_is_no_double_answer(model: Model)
     model.check()
 
 
+def test_a_segment_of_records_that_are_not_there_is_named_and_goes(model: Model) -> None:
+    filled(model, 20)
+    model.fold()
+    model.run("INSERT INTO audit_index_segment (id, level, number, state) VALUES (900, 0, 1, 'live')")
+    assert Difference("overlap", 21, 31) in model.differences()
+    model.rebuild()
+    assert model.differences() == []
+    filled(model, 100, seed=2)
+    model.fold()
+    model.check()
+
+
 FORGED = index.entry(b"\x77" * 8, 20)
+
+
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        ("INSERT INTO audit_index_page (segment, first_key, entries) VALUES (2, ?, ?)", (FORGED, FORGED)),
+        ("INSERT INTO audit_index_bits (segment, key, block, bits) VALUES (2, ?, 1, ?)", (FORGED[:8], bytes(2))),
+    ],
+)
+def test_rows_of_no_segment_are_in_nobodys_way(model: Model, statement: str, row: tuple[bytes, bytes]) -> None:
+    model.run(statement, row)
+    filled(model, 70)
+    model.fold()
+    assert (2,) not in model.rows("SELECT id FROM audit_index_segment")
+    model.check()
+    assert model.differences() == []
 
 
 def forge_page(model: Model, segment: int) -> None:
@@ -553,6 +584,28 @@ def shuffle_page(model: Model, segment: int) -> None:
     )
 
 
+def swap_entries(model: Model, segment: int) -> None:
+    """The page still begins and ends with what it should."""
+    first_key, entries = page_of(model, segment)
+    several = split(entries)
+    several[1], several[2] = several[2], several[1]
+    model.run(
+        "UPDATE audit_index_page SET entries = ? WHERE segment = ? AND first_key = ?",
+        (b"".join(several), segment, first_key),
+    )
+
+
+def misplace_entry(model: Model, segment: int) -> None:
+    """An entry goes to the page before its own, which stays sorted."""
+    rows = model.rows(
+        "SELECT first_key, entries FROM audit_index_page WHERE segment = ? ORDER BY first_key", (segment,)
+    )
+    (before, its), (after_it, others) = next(two for two in pairwise(rows) if len(two[1][1]) > 16)
+    statement = "UPDATE audit_index_page SET entries = ? WHERE segment = ? AND first_key = ?"
+    model.run(statement, (bytes(its) + bytes(others)[16:32], segment, before))
+    model.run(statement, (bytes(others)[:16] + bytes(others)[32:], segment, after_it))
+
+
 def cut_page(model: Model, segment: int) -> None:
     first_key, entries = page_of(model, segment)
     model.run(
@@ -571,7 +624,7 @@ def page_of(model: Model, segment: int) -> tuple[bytes, bytes]:
     rows = model.rows(
         "SELECT first_key, entries FROM audit_index_page WHERE segment = ? ORDER BY first_key", (segment,)
     )
-    first_key, entries = next(row for row in rows if len(row[1]) > 16)
+    first_key, entries = next(row for row in rows if len(row[1]) > 32)
     return bytes(first_key), bytes(entries)
 
 
@@ -586,6 +639,8 @@ def page_of(model: Model, segment: int) -> tuple[bytes, bytes]:
         (drop_bits, {"missing"}),
         (hide_page, {"missing"}),
         (shuffle_page, {"missing"}),
+        (swap_entries, {"missing"}),
+        (misplace_entry, {"missing"}),
         (cut_page, {"missing"}),
     ],
 )

@@ -58,16 +58,16 @@ def differences(
     with database.reading(Store.AUDIT) as session:
         segments = live_segments(session, shape)
         records = head(session)
-    last = records if last is None else min(last, records)
     first = max(1, first)
     for kind, low, high in _stretches(segments, records, shape):
-        if last < low or high < first:
+        if high < first or (last is not None and last < low):
             continue
         if kind != "covered":
             yield Difference(kind, low, high)
             continue
         try:
-            yield from _compared(database, entries_of, max(first, low), min(last, high), shape)
+            to = high if last is None else min(last, high)
+            yield from _compared(database, entries_of, max(first, low), to, shape)
         except IndexBroken:
             yield Difference("gap", low, high)
 
@@ -85,7 +85,8 @@ def _stretches(
             yield "overlap", shape.first(start), shape.last(min(blocks, end) - 1)
         if records < shape.last(end - 1):
             yield "overlap", max(records + 1, shape.first(start)), shape.last(end - 1)
-        yield "covered", shape.first(start), shape.last(end - 1)
+        if shape.first(start) <= records:
+            yield "covered", shape.first(start), min(shape.last(end - 1), records)
         blocks = max(blocks, end)
     for block in range(blocks, records // shape.block + 1):
         if shape.first(block) <= records:
