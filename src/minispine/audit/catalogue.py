@@ -281,8 +281,15 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "message_id": "the answer's id",
             "vocabulary": "the version of the table of response codes",
             "spine_codes": "the version of the table of Spine's codes",
+            "organisation": "again, where the request is in another record: the initiating organisation",
+            "user_code": "again, likewise: the local user's code",
+            "function": "again, likewise: the automated function",
+            "author": "again, likewise: the smartcard's holder",
         },
-        private_may={"nhs_number": "the number given"},
+        private_may={
+            "nhs_number": "the number given",
+            "asked": "again, where the request is in another record: the NHS number asked about, if it is another",
+        },
         writer=_PROVIDER,
     ),
     EventType.EXCHANGE_REFUSED: Kind(
@@ -601,8 +608,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         },
         may=_PERHAPS_BY | _WORKER,
         private_may=_REASON_TYPED,
-        writer="the provider, and the commands",
-        planned=True,
+        writer=_COMMANDS,
     ),
     EventType.CLIENT_ADDED: Kind(
         meaning="A client was registered.", needs=_DOCUMENT, private_may=_TYPED, writer=_COMMANDS

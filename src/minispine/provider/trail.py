@@ -45,6 +45,8 @@ class Trail:
         self._asked_for: dict[str, Any] = {}
         self._audit_identity: list[dict[str, str]] = []
         """Stands in both records, so that each says by itself who asked (SMSP-AUDIT-004 c)."""
+        self._asker: dict[str, Any] = {}
+        """Stands in both too, like the number asked about, for searches by who asked and what came of it together."""
         self._opened = False
         self._messages = 0
 
@@ -84,6 +86,8 @@ class Trail:
         }
         if identified.author is not None:
             self._received["author"] = msgspec.to_builtins(identified.author)
+        asker = ("organisation", "user_code", "function", "author")
+        self._asker = {name: self._received[name] for name in asker if self._received.get(name) is not None}
 
     def asked_for(self, request: PdsRequest) -> None:
         """Remember the criteria: they are about a patient, so they go into the private part."""
@@ -166,11 +170,16 @@ class Trail:
 
     def replied(self, body: bytes, *, nhs_number: str | None = None, source: Source, **said: Any) -> None:
         """Note the answer: response code or fault, cause, source (SMSP-AUDIT-006), ids, versions of the tables."""
+        private: dict[str, Any] = {"nhs_number": nhs_number} if nhs_number else {}
+        asked_about = self._asked_for.get("nhs_number")
+        if self._opened and asked_about is not None and asked_about != nhs_number:
+            private["asked"] = {"nhs_number": asked_about}
         self._add(
             EventType.EXCHANGE_REPLIED,
             {"source": source, "audit_identity": self._audit_identity}
+            | (self._asker if self._opened else {})
             | {k: v for k, v in said.items() if v is not None},
-            {"nhs_number": nhs_number} if nhs_number else {},
+            private,
         )
         self._bodies.append(Body("reply", body))
 
