@@ -6,7 +6,7 @@ first record names the last checkpoint that a witness has, the records that are 
 and the copied ones come about in one transaction. Then what was ordered destroyed after the backup is destroyed again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from minispine.audit import backup, declaration, redaction, verification
+from minispine.audit.archive import Archive
 from minispine.audit.checkpoint import Checkpoint, open_checkpoint
 from minispine.audit.declaration import Declaration
 from minispine.audit.events import Entry, Event, EventType
@@ -21,7 +22,7 @@ from minispine.audit.keyfiles import AuditKeys
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import root_at
 from minispine.audit.reading import opened
-from minispine.audit.redaction import AlreadyRemoved, Removed
+from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded, Removed
 from minispine.audit.removal_request import RequestInvalid
 from minispine.audit.sealing import Hold
 from minispine.audit.tree import StoredTree
@@ -101,18 +102,21 @@ def restore(
 
 
 def remove_again(
-    database: Database, log: AuditLog, folder: Path, *, actor: Mapping[str, Any]
-) -> Iterator[tuple[Path, Removed | RequestInvalid]]:
+    database: Database, log: AuditLog, folder: Path, *, actor: Mapping[str, Any], archives: Sequence[Archive] = ()
+) -> Iterator[tuple[Path, Removed | RequestInvalid | ArchiveNeeded]]:
     """Carry out again each published order that the log does not know of: what was done, or why it cannot be.
 
-    Orders that were carried out before the backup are passed over. Raises as `redaction.redact` does, and `OSError`.
+    Orders that were carried out before the backup are passed over. Raises as `redaction.redact` does otherwise, and
+    `OSError`.
     """
     for file in sorted(folder.glob("*.txt")):
         note = file.read_text("utf-8")
         try:
-            yield file, redaction.redact(database, log, note, actor=actor)
+            yield file, redaction.redact(database, log, note, actor=actor, archives=archives)
         except AlreadyRemoved:
             continue
+        except ArchiveNeeded as needed:
+            yield file, needed
         except RequestInvalid as problem:
             if problem.cause != "no-payload":
                 yield file, problem

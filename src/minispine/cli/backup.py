@@ -1,16 +1,19 @@
 """`minispine backup` and `minispine restore`: a copy of all records, and going on from one."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from minispine.audit import backup as backups
 from minispine.audit import keyfiles, redaction, restoration
+from minispine.audit.archive import Archive
 from minispine.audit.backup import BackupRefused
 from minispine.audit.log import AuditLog
 from minispine.audit.opening import open_database, open_log
 from minispine.audit.redaction import Removed
 from minispine.audit.restoration import RestoreRefused
+from minispine.audit.verification import Archives
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.trail import CONFIG, now_us, opened
@@ -54,6 +57,7 @@ def restore(
     witnessed: Path | None = None,
     no_witness: bool = False,
     redactions: Path | None = None,
+    archive: tuple[Path, ...] = (),
     owner_url: str | None = None,
     owner_password_file: Path | None = None,
 ) -> int:
@@ -80,6 +84,8 @@ def restore(
         Say that nobody outside has any checkpoint of the lost log.
     redactions
         The folder of the orders that were carried out; that of `audit.directory` when it is not given.
+    archive
+        An archive with payloads of such orders, or a folder of archives; to be given several times.
     owner_url
         On PostgreSQL, the address of the database as the account that is to own the tables.
     owner_password_file
@@ -90,6 +96,7 @@ def restore(
     if not approved_by.strip() or not reason.strip():
         raise Mistaken("--approved-by and --reason have to say something")
     settings = load(config)
+    archives = Archives(archive)
     note = witnessed.read_text("utf-8") if witnessed else None
     place = Storage(url=owner_url, password_file=owner_password_file) if owner_url else settings.storage
     keys = keyfiles.load(settings.audit.keys)
@@ -106,20 +113,20 @@ def restore(
             print(f"the log goes on from {done.size} records; record {done.record} begins epoch {done.epoch}")
             if done.first_lost is not None:
                 print(f"lost are the records from {done.first_lost} to {done.last_lost or 'an unknown one'}")
-            return _remove_again(database, log, redactions or _published(settings))
+            return _remove_again(database, log, redactions or _published(settings), archives.files)
         except (RestoreRefused, BackupRefused) as refusal:
             raise Failed(str(refusal)) from None
         finally:
             log.close_now()
 
 
-def _remove_again(database: Database, log: AuditLog, folder: Path | None) -> int:
+def _remove_again(database: Database, log: AuditLog, folder: Path | None, archives: Sequence[Archive]) -> int:
     if folder is None:
         print("No orders to destroy payloads were looked for: give --redactions if there are any.", file=sys.stderr)
         return Exit.DONE
     code = Exit.DONE
     if folder.is_dir():
-        for file, done in restoration.remove_again(database, log, folder, actor=actor()):
+        for file, done in restoration.remove_again(database, log, folder, actor=actor(), archives=archives):
             if isinstance(done, Removed):
                 print(f"{file.name}: the payloads of {len(done.sequences)} records are destroyed again")
             else:
