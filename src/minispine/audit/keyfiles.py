@@ -2,7 +2,7 @@
 
 | File | Is | When it is lost |
 |---|---|---|
-| `log.key` | the Ed25519 key that signs checkpoints (PEM) | only both authorities can name another |
+| `log.key` | the Ed25519 key that signs checkpoints (PEM) | none is signed again, as only it can name another |
 | `master.keys` | the master keys of the payloads (see ``keys/ring.py``) | every payload is lost |
 | `index.key` | the key of the search index, 32 bytes in base64 | the index is made anew with another |
 
@@ -27,6 +27,8 @@ from minispine.keys.files import KeyFileRefused, read_secret, reason_of, write_s
 from minispine.keys.ring import KEY_BYTES, KeyRing, new_ring, read_ring
 
 LOG_KEY: Final = "log.key"
+NEXT_LOG_KEY: Final = "log.key.next"
+"""The log's key to be, until a record puts it in force."""
 MASTER_KEYS: Final = "master.keys"
 INDEX_KEY: Final = "index.key"
 MASTER_KEYS_VARIABLE: Final = "MINISPINE_AUDIT_MASTER_KEYS"
@@ -84,6 +86,25 @@ def make(
     return load(folder, environment), tuple(made)
 
 
+def replace_ring(folder: Path, ring: KeyRing) -> None:
+    """Put another ring of master keys in the place of the one that is there. Raises `KeyFileRefused`."""
+    _write(folder / MASTER_KEYS, ring.encode())
+
+
+def make_next_log_key(folder: Path, random_bytes: Callable[[int], bytes] = os.urandom) -> Ed25519PrivateKey:
+    """Make the log's next key beside the one in use, or give the one that was made before. Raises `KeyFileRefused`."""
+    file = folder / NEXT_LOG_KEY
+    if not file.exists():
+        _write(file, encode_private(Ed25519PrivateKey.from_private_bytes(random_bytes(32))))
+    return read_log_key(file)
+
+
+def take_next_log_key(folder: Path) -> None:
+    """Put the log's next key in the place of the one in use, which is gone then. Raises `KeyFileRefused`."""
+    _write(folder / LOG_KEY, read_secret(folder / NEXT_LOG_KEY))
+    (folder / NEXT_LOG_KEY).unlink()
+
+
 def read_log_key(file: Path) -> Ed25519PrivateKey:
     """Read an Ed25519 private key in PEM. Raises `KeyFileRefused`."""
     try:
@@ -111,6 +132,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        write_secret(file, content)
+    except OSError as error:
+        raise KeyFileRefused(file, reason_of(error)) from None
 
 
 def _index_key(file: Path) -> bytes:

@@ -44,7 +44,10 @@ class AuditLog:
         self.vault: Final = vault
         self._timeout_s = timeout_s
         self._queue = queue
-        self._sealers = [Sealer(database, system_id=system_id, instance=instance, now=now) for _ in range(2)]
+        self._sealers = [
+            Sealer(database, system_id=system_id, instance=instance, master_key=vault.master_key, now=now)
+            for _ in range(2)
+        ]
         self._lock = threading.Lock()  # held while the second sealer is in use, and while the writer is made
         self._writer: Writer | None = None
         self._closed = False

@@ -11,18 +11,20 @@ from typing import Any, Final
 from minispine.audit.encoding import Prepared, encode_text, leaf_of
 from minispine.audit.events import GuardFailed, Receipt
 from minispine.audit.merkle import Frontier, leaf_hash
+from minispine.keys.ring import ID_BYTES
 from minispine.storage import ConnectionLost, Database, Session, StorageUnavailable, Store
 from minispine.storage.registry import version_counter, version_in_force
 
 Outcome = Receipt | GuardFailed
 
 _HEAD: Final = {
-    "sqlite": "SELECT sequence, sealed_at, hash, frontier, epoch, declared FROM audit_head WHERE id = 1",
+    "sqlite": "SELECT sequence, sealed_at, hash, frontier, epoch, declared, retired FROM audit_head WHERE id = 1",
     "postgresql": (
-        "SELECT sequence, sealed_at, hash, frontier, epoch, declared FROM audit_head WHERE id = 1 FOR UPDATE"
+        "SELECT sequence, sealed_at, hash, frontier, epoch, declared, retired FROM audit_head WHERE id = 1 FOR UPDATE"
     ),
 }
 _ADVANCE: Final = "UPDATE audit_head SET sequence = ?, sealed_at = ?, hash = ?, frontier = ? WHERE id = 1"
+_RETIRE: Final = "UPDATE audit_head SET retired = ? WHERE id = 1"
 _DECLARE: Final = "UPDATE audit_head SET declared = ?, epoch = ? WHERE id = 1"
 _RECORD: Final = "INSERT INTO audit_record (sequence, exchange, hash, leaf) VALUES (?, ?, ?, ?)"
 _PAYLOAD: Final = "INSERT INTO audit_payload (sequence, salt, private, bodies, wrapped) VALUES (?, ?, ?, ?, ?)"
@@ -40,6 +42,13 @@ class NotBegun(StorageUnavailable):
         super().__init__("the audit log has not been begun; run: minispine audit init")
 
 
+class MasterKeyRetired(StorageUnavailable):
+    """This process wraps data keys by a master key that was retired; nobody else could read what it writes."""
+
+    def __init__(self) -> None:
+        super().__init__("the master key that this process began with was retired; start it again")
+
+
 class CommitUnconfirmed(StorageUnavailable):
     """The connection broke while a transaction was being committed, so that it may be durable or not."""
 
@@ -54,7 +63,8 @@ class Hold:
 
     `audit` and `registry` are sessions of that transaction; on PostgreSQL they are the same one, on SQLite the
     registry's is of another file and in no transaction. `sequence` and `digest` are the last record's number and hash,
-    `frontier` is the tree over all of them, `declared` the record that states the keys in force.
+    `frontier` is the tree over all of them, `declared` the record that states the keys in force, `retired` the ids of
+    master keys that are not to be used any more.
     """
 
     def __init__(self, sealer: "Sealer", audit: Session, registry: Session) -> None:
@@ -66,7 +76,7 @@ class Hold:
     def read(self) -> None:
         """Read the head; once more only by whoever has put records in place within this transaction, as a restore does.
 
-        Raises `StorageUnavailable` where it is not there or is damaged.
+        Raises `StorageUnavailable` where it is not there or is damaged, and `MasterKeyRetired`.
         """
         rows = self.audit.rows(_HEAD[self.audit.kind])
         if not rows:
@@ -80,6 +90,15 @@ class Hold:
             raise StorageUnavailable("the head of the log is damaged; run: minispine audit verify") from None
         self.epoch: int = rows[0][4]
         self.declared: int = rows[0][5]
+        ids = bytes(rows[0][6])
+        self.retired = tuple(ids[n : n + ID_BYTES] for n in range(0, len(ids), ID_BYTES))
+        if self._sealer.master_key in self.retired:
+            raise MasterKeyRetired
+
+    def retire(self, ids: Sequence[bytes]) -> None:
+        """Let nobody write under these master keys from the end of this transaction on."""
+        self.retired = tuple(dict.fromkeys((*self.retired, *ids)))
+        self.audit.run(_RETIRE, (b"".join(self.retired),))
 
     def declare(self, prepared: Prepared, *, epoch: int) -> Receipt:
         """Append the record that states the keys in force from now on, or that begins an epoch."""
@@ -165,11 +184,15 @@ class Hold:
 class Sealer:
     """Appends to a log, one transaction at a time. Owned by one thread, or by a lock.
 
-    `now` gives UTC microseconds since 1970; `system_id` is the installation, `instance` this process.
+    `now` gives UTC microseconds since 1970; `system_id` is the installation, `instance` this process, `master_key` the
+    id of the master key under which its payloads are sealed.
     """
 
-    def __init__(self, database: Database, *, system_id: str, instance: str, now: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, *, system_id: str, instance: str, master_key: bytes, now: Callable[[], int]
+    ) -> None:
         self.instance: Final = instance
+        self.master_key: Final = master_key
         self.now: Final = now
         self.system_id: Final = encode_text(system_id)
         self._database = database

@@ -66,7 +66,8 @@ class Vault:
         self, ring: KeyRing, index_key: bytes, random_bytes: Callable[[int], bytes] = secrets.token_bytes
     ) -> None:
         self._wrapping: Final = {key.id: AESSIV(_wrapping_key(key.secret)) for key in ring.keys}
-        self._newest: Final = ring.newest.id
+        self.master_key: Final = ring.newest.id
+        """The id of the master key by which new data keys are wrapped."""
         self._index_key: Final = index_key
         self._random_bytes = random_bytes
         self._of_thread = threading.local()
@@ -79,7 +80,7 @@ class Vault:
         compress = self._compressor().compress
         return Sealed(
             salt_of(key),
-            self._newest + self._wrapping[self._newest].encrypt(key, None),
+            self.master_key + self._wrapping[self.master_key].encrypt(key, None),
             None if private is None else cipher.encrypt(_nonce(Part.PRIVATE), compress(private), None),
             None if bodies is None else cipher.encrypt(_nonce(Part.BODIES), compress(bodies), None),
         )
@@ -100,9 +101,9 @@ class Vault:
 
     def rewrap(self, wrapped: bytes) -> bytes | None:
         """The data key wrapped by the newest master key; None if it already is. Raises `PayloadUnreadable`."""
-        if wrapped[:ID_BYTES] == self._newest:
+        if wrapped[:ID_BYTES] == self.master_key:
             return None
-        return self._newest + self._wrapping[self._newest].encrypt(self.data_key(wrapped), None)
+        return self.master_key + self._wrapping[self.master_key].encrypt(self.data_key(wrapped), None)
 
     def term(self, kind: str, value: str) -> bytes:
         """The term of a value of some kind, 8 bytes."""

@@ -57,7 +57,7 @@ def init(
         raise Mistaken("there are two redaction authorities: give --authority twice")
     if bool(authority) == without_redaction:
         raise Mistaken("either give --authority twice, or --without-redaction; it cannot be changed later")
-    authorities = tuple(_public_key(file) for file in authority)
+    authorities = tuple(authority_key(file) for file in authority)
     if len({key.public_key for key in authorities}) != len(authorities):
         raise Mistaken("the two authorities have the same key; each has to have one that the other does not know")
     origin = origin_of(settings)
@@ -167,7 +167,8 @@ def _warn_of_owner(database: Database) -> None:
                 )
 
 
-def _public_key(file: Path) -> Verifier:
+def authority_key(file: Path) -> Verifier:
+    """Read the public key of an authority. Raises `KeyFileRefused`."""
     try:
         return Verifier.parse(read_public(file).decode().strip())
     except ValueError:

@@ -96,6 +96,15 @@ def reason_of(error: OSError) -> str:
     return f"cannot be used: {(error.strerror or type(error).__name__).lower()}"
 
 
+def _flush_names(folder: Path) -> None:
+    """Have the names in a folder on the disk too: what is encrypted by a new key must not outlast its file."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _replace(file: Path, content: bytes, mode: int) -> None:
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
@@ -105,6 +114,7 @@ def _replace(file: Path, content: bytes, mode: int) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
+        _flush_names(file.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

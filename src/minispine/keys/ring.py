@@ -48,6 +48,10 @@ class KeyRing(msgspec.Struct, frozen=True):
         """The same ring with a new key in front."""
         return KeyRing((MasterKey.of(random_bytes(KEY_BYTES)), *self.keys))
 
+    def newest_alone(self) -> "KeyRing":
+        """The ring without the keys that were replaced."""
+        return KeyRing(self.keys[:1])
+
     def encode(self) -> bytes:
         """The file's content. `parse_ring(ring.encode(), ...) == ring`."""
         return b"".join(b"%b %b\n" % (k.id.hex().encode(), base64.b64encode(k.secret)) for k in self.keys)

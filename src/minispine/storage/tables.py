@@ -43,11 +43,13 @@ audit_head = Table(
     Column("frontier", LargeBinary, nullable=False, server_default=text("''")),
     Column("epoch", BigInteger, nullable=False, server_default="1"),
     Column("declared", BigInteger, nullable=False, server_default="0"),
+    Column("retired", LargeBinary, nullable=False, server_default=text("''")),
 )
 """One row: the last record. Whoever appends locks it first, so that there is one order of records.
 
 `frontier` is the tree over all records (see audit/merkle.py), `epoch` counts how often the log was restored, `declared`
-is the record that states the keys in force, 0 before the log is begun.
+is the record that states the keys in force, 0 before the log is begun. `retired` holds the ids of the master keys under
+which nothing may be written any more (see audit/rotation.py), one after another.
 """
 
 audit_record = Table(
