@@ -16,7 +16,7 @@ from minispine.audit.evidence import EvidenceUnavailable, Upheld, verify, write
 from minispine.audit.evidence.form import Ending, Heading, Line, decode, digest, encode
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import leaf_hash
-from minispine.audit.note import Signer
+from minispine.audit.note import Signer, sign
 from minispine.audit.vault import Part, unlock
 from minispine.audit.verification import Broken, Proof
 from minispine.storage import Database, Store
@@ -151,6 +151,8 @@ def test_what_is_changed_shows_by_the_check_that_it_should(small: Database) -> N
     assert found(changed(content, 0, right=[])) == (398, "proof")
     assert found(changed(content, 0, declarations=[])) == (398, "declaration")
     assert found(changed(content, 0, checkpoint=checkpoint(small, 1).note)) == (0, "file"), "it is over fewer records"
+    text = checkpoint(small, 4).note.split("\n\n")[0] + "\n"
+    assert found(changed(content, 0, checkpoint=sign(text, [ATTACKER]))) == (398, "checkpoint")
     other = checkpoint(small, 2).note
     assert found(changed(evidence(small, 390, 395), 0, checkpoint=other)) == (1, "proof")
     assert found(

@@ -46,7 +46,6 @@ from tests.audit.samples import ACTOR, sample
 
 ATTACKER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x09"))
 COSIGNER = Cosigner(ORIGIN, SIGNER.private_key)
-AT_S = 1_790_000_000
 DAY_US = 86_400_000_000
 
 
@@ -301,11 +300,11 @@ TAMPERING: dict[str, tuple[Callable[[Session], object], tuple[int, Check]]] = {
         (RECORDS + 1, "checkpoint"),
     ),
     "a checkpoint signed with the time only": (
-        lambda s: rewrite_note(s, 2, lambda text: write_note(text, [COSIGNER.cosign(text.encode(), AT_S)])),
+        lambda s: rewrite_note(s, 2, lambda text, at_s: write_note(text, [COSIGNER.cosign(text.encode(), at_s)])),
         (SIZES[0] + 1, "checkpoint"),
     ),
     "a checkpoint of another log by the log's key": (
-        lambda s: rewrite_note(s, 2, lambda text: sign(text.replace("SMSP-1", "SMSP-2"), [SIGNER])),
+        lambda s: rewrite_note(s, 2, lambda text, _: sign(text.replace("SMSP-1", "SMSP-2"), [SIGNER])),
         (SIZES[0] + 1, "checkpoint"),
     ),
     "a tile made longer": (lambda s: lengthen_tile(s), (1, "tile")),
@@ -336,9 +335,11 @@ def lengthen_tile(session: Session) -> None:
     session.run("UPDATE audit_tile SET hashes = ? WHERE level = 0 AND number = 0", (content + bytes(32),))
 
 
-def rewrite_note(session: Session, number: int, signed: Callable[[str], str]) -> None:
-    note = session.rows("SELECT note FROM audit_checkpoint WHERE number = ?", (number,))[0][0]
-    session.run("UPDATE audit_checkpoint SET note = ? WHERE number = ?", (signed(note.split("\n\n")[0] + "\n"), number))
+def rewrite_note(session: Session, number: int, signed: Callable[[str, int], str]) -> None:
+    """Sign a checkpoint anew, of its text and the second in which it was made."""
+    note, at = session.rows("SELECT note, at FROM audit_checkpoint WHERE number = ?", (number,))[0]
+    made = signed(note.split("\n\n")[0] + "\n", at // 1_000_000)
+    session.run("UPDATE audit_checkpoint SET note = ? WHERE number = ?", (made, number))
 
 
 def flip_tile(session: Session, at: int) -> None:
