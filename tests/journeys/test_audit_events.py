@@ -20,7 +20,7 @@ from tests.journeys.house import House, Line, Spine, head, until
 from tests.journeys.messages import BY_NUMBER, Message
 
 RETRIEVAL = "QUPA_IN000008UK02"
-NOT_HERE = {EventType.AUDIT_KEYS_CHANGED, EventType.AUDIT_ARCHIVED}
+NOT_HERE = {EventType.AUDIT_KEYS_CHANGED, EventType.AUDIT_ARCHIVED, EventType.KEY_CHANGED}
 """What is written, but not in this life."""
 AUTHORITIES = ("caldicott-guardian", "chief-executive")
 
