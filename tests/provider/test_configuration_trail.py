@@ -64,12 +64,12 @@ def test_what_differs_is_told_with_both_values(tmp_path: Path) -> None:
     after = told(settings(tmp_path, organisations=Organisations(file=practices), log_level="debug"))
     assert changes(before, before) == []
     assert changes(before, after) == [
+        {"key": "log_level", "before": "info", "after": "debug"},
         {
             "key": "organisations.file (SHA-256)",
             "before": before["organisations.file (SHA-256)"],
             "after": after["organisations.file (SHA-256)"],
         },
-        {"key": "log_level", "before": "info", "after": "debug"},
     ]
     assert changes({"gone": 1}, {}) == [{"key": "gone", "before": 1, "after": None}]
 
