@@ -151,7 +151,15 @@ def test_commitments_are_to_what_is_kept() -> None:
 
 def test_what_is_too_long_for_a_leaf_is_kept_in_private() -> None:
     document = {"text": "x" * 70_000}
-    told = {"kind": "table", "key": "k", "version": 1, "changed_entries": 1, "actor": None, "before": None, "after": document}
+    told = {
+        "kind": "table",
+        "key": "k",
+        "version": 1,
+        "changed_entries": 1,
+        "actor": None,
+        "before": None,
+        "after": document,
+    }
     told["actor"] = {"user_id": "jo"} | dict.fromkeys(
         ("name", "role_profile", "organisation", "authority", "device", "account", "uid")
     )
