@@ -29,7 +29,6 @@ from typing import Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from minispine.audit.search import Query, search
 
 from minispine.audit import declaration, index, verification
 from minispine.audit.actor import Actor
@@ -38,6 +37,7 @@ from minispine.audit.events import Body, Entry, Event, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import Frontier
 from minispine.audit.note import Signer
+from minispine.audit.search import Query, search
 from minispine.audit.terms import terms_of
 from minispine.audit.vault import Vault
 from minispine.keys.ring import new_ring

@@ -5,11 +5,12 @@ import asyncio
 
 import pytest
 
-from minispine.audit.index import SHAPE
+from minispine.audit.found_by import entries_of
+from minispine.audit.index import SHAPE, rebuild
 from minispine.provider.index_watch import Ending, IndexWatch
 from minispine.storage import Database, Store
 from tests.audit.checkpoints import grow
-from tests.audit.conftest import LogMaker, clock, make_log  # noqa: F401
+from tests.audit.conftest import VAULT, LogMaker, clock, make_log  # noqa: F401
 
 
 def segments(database: Database) -> int:
@@ -60,3 +61,24 @@ def test_a_worker_that_ends_does_not_wait_for_long_work(sqlite_database: Databas
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(IndexWatch(sqlite_database, between=end, sleep=sleep).watch())
     assert segments(sqlite_database) == 0
+
+
+def test_an_index_with_a_hole_is_warned_of_until_it_is_made_anew(sqlite_database: Database, make_log: LogMaker) -> None:
+    log = make_log(sqlite_database)
+    grow(log, 10)
+    grow(log, SHAPE.last(0))
+    with sqlite_database.session(Store.AUDIT) as session:
+        session.run("DELETE FROM audit_index_pending WHERE first = 2")
+    warned: list[list[str]] = []
+    watch: IndexWatch
+
+    async def sleep(_: float) -> None:
+        warned.append(watch.warnings())
+        if len(warned) == 2:
+            raise asyncio.CancelledError
+        rebuild(sqlite_database, entries_of(sqlite_database, VAULT))
+
+    watch = IndexWatch(sqlite_database, between=lambda: None, sleep=sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(watch.watch())
+    assert warned == [["the index of the audit trail has to be made anew; run: minispine audit reindex"], []]

@@ -4,9 +4,9 @@ The rest of the product sees `AuditLog.append` and what reads; nothing of storag
 
 Writing a record
     ``events`` and ``actor`` what can be said, ``catalogue`` what each event has to say and where; ``encoding`` the
-    bytes of a record, ``vault`` its encryption, ``terms`` by what it is found; ``log`` the front door, ``writer`` the thread
-    behind it, ``sealing`` one transaction; ``changes`` a change of the registry with its record, ``peers`` refusals by
-    the minute.
+    bytes of a record, ``vault`` its encryption, ``terms`` by what it is found; ``log`` the front door, ``writer`` the
+    thread behind it, ``sealing`` one transaction; ``changes`` a change of the registry with its record, ``peers``
+    refusals by the minute.
 
 The tree and its checkpoints
     ``merkle``, ``tiles``, ``note`` and ``checkpoint`` are RFC 6962 and the formats of C2SP, without I/O; ``tree`` the
@@ -24,5 +24,6 @@ Being sure of it
     ``verification`` from a database, a published log or a backup; ``evidence`` a part of the log that proves itself.
 
 Keeping it
-    ``redaction`` and ``removal_request`` destroy payloads by order; ``backup`` and ``restoration`` bring a log back.
+    ``redaction`` and ``removal_request`` destroy payloads by order; ``archive`` moves them to files; ``rotation``
+    replaces master keys; ``backup`` and ``restoration`` bring a log back; ``forecast`` says when the disk is full.
 """

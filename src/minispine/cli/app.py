@@ -68,6 +68,7 @@ COMMANDS: Final[dict[str, str]] = {
     "audit as-answered": "minispine.cli.audit_report:as_answered",
     "audit checkpoint": "minispine.cli.audit_checkpoint:checkpoint",
     "audit evidence": "minispine.cli.audit_evidence:take",
+    "audit reindex": "minispine.cli.audit_reindex:reindex",
     "audit verify": "minispine.cli.audit_verify:verify",
 }
 

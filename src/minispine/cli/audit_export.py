@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from minispine.audit.reading import Record
 from minispine.audit.search import Query
 from minispine.cli.audit_criteria import ANYTHING, ANYWHERE, Criteria, Place, recorded
 from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.progress import Progress
 
 _FORMS: Final[dict[str, Callable[[Iterable[Record], Query], Iterator[bytes]]]] = {
     "csv": as_csv,
@@ -64,7 +64,7 @@ def export(
         else:
             found = search.found(trail.database, vault, before, private=private)
         with _opened(output) as file:
-            progress = _Progress()
+            progress = Progress(lambda written: f"{written:,} events")
             for line in _FORMS[format_](found, before):
                 file.write(line)
                 written += 1
@@ -89,24 +89,3 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
         except BaseException:
             output.unlink(missing_ok=True)
             raise
-
-
-class _Progress:
-    """How many lines are written, on standard error, once it takes long enough for somebody to wonder."""
-
-    def __init__(self) -> None:
-        self._next_s = time.monotonic() + _QUIET_S
-        self._told = False
-
-    def at(self, written: int) -> None:
-        """So many lines are written."""
-        if written % 256 == 0 and (now_s := time.monotonic()) >= self._next_s:
-            self._next_s = now_s + _EVERY_S
-            if sys.stderr.isatty():
-                self._told = True
-                print(f"\r{written:,} events", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line, if there is something on it."""
-        if self._told:
-            print(file=sys.stderr)

@@ -3,8 +3,6 @@
 It shows nothing of the trail, so it is not recorded in it.
 """
 
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from minispine.audit.verification import (
     trusted,
 )
 from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.progress import Progress, of_records
 from minispine.cli.trail import CONFIG, OpenTrail, opened
 
 _UNPROVEN: Final = 3
@@ -77,7 +76,7 @@ def verify(
     if export is not None:
         with export.open("rb") as stream:
             return _tell_evidence(evidence.verify(stream, trusted=vouching, known_key=known_key))
-    progress = _Progress()
+    progress = Progress(of_records)
     if tiles is not None:
         with _none_is_mistaken():
             source = verification.PublishedLog.open(tiles)
@@ -180,29 +179,3 @@ def _known_key(text: str) -> Verifier:
         return Verifier.parse(text.strip())
     except ValueError:
         raise Mistaken("--key is not a public key as `minispine audit init` prints it") from None
-
-
-class _Progress:
-    """A line on standard error that says how far it is, once it takes long enough for somebody to wonder."""
-
-    def __init__(self) -> None:
-        self._began_s = time.monotonic()
-        self._told_s = 0.0
-
-    def at(self, done: int, records: int) -> None:
-        """So many of the records are done."""
-        now_s = time.monotonic()
-        if sys.stderr.isatty() and now_s - self._began_s > _QUIET_S and now_s - self._told_s > 0.5:
-            self._told_s = now_s
-            print(
-                f"\r{done} of {records} records ({100 * done // max(1, records)} %)",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def end(self) -> None:
-        """Begin a new line if there is something on this one."""
-        if self._told_s:
-            print(file=sys.stderr)
-            self._told_s = 0.0

@@ -72,6 +72,7 @@ class LogEvent(Enum):
     )
     CHECKPOINT_REFUSED = ("MS0063", "error", "no checkpoint of the audit log is signed any more", ("reason",))
     CHECKPOINTS_RESUMED = ("MS0064", "info", "checkpoints of the audit log are signed again", ())
+    INDEX_BROKEN = ("MS0065", "error", "the index of the audit trail has to be made anew", ())
     ROOM_LOW = ("MS0070", "warning", "the disk of the audit log fills up", ("place", "free_percent"))
     ROOM_NONE = (
         "MS0071",

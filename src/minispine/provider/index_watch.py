@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from minispine.audit.index import fold
+from minispine.audit.index import IndexBroken, fold
+from minispine.observe.log import LogEvent, log
 from minispine.storage import Database, StorageUnavailable
 
 PAUSE_S: Final = 1.0
+_REINDEX: Final = "the index of the audit trail has to be made anew; run: minispine audit reindex"
 
 
 class Ending(Exception):
@@ -30,6 +32,11 @@ class IndexWatch:
         self._database = database
         self._between = between
         self._sleep = sleep
+        self._broken = False
+
+    def warnings(self) -> list[str]:
+        """What somebody should do about the index; what is recorded does not depend on it."""
+        return [_REINDEX] if self._broken else []
 
     async def watch(self) -> None:
         """Fold every second, for as long as the worker serves."""
@@ -40,5 +47,11 @@ class IndexWatch:
     def _fold(self) -> None:
         try:
             fold(self._database, between=self._between)
+        except IndexBroken:
+            if not self._broken:
+                log(LogEvent.INDEX_BROKEN)
+            self._broken = True
         except (StorageUnavailable, Ending):
             return  # a search looks at what is pending, too
+        else:
+            self._broken = False

@@ -208,6 +208,7 @@ class Worker:
                 self._spine_warnings,
                 self._clock.warnings,
                 self._checkpoints.warnings,
+                self._index.warnings,
                 self._room.warnings,
             ],
         )
