@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from minispine.audit.note import Verifier
-from minispine.audit.verification.archives import Archives
+from minispine.audit.verification.archives import NO_ARCHIVES, Archives
 from minispine.audit.verification.assembly import Assembly
 from minispine.audit.verification.findings import (
     UNVERIFIED,
@@ -60,7 +60,7 @@ def verify(
     trusted: Sequence[Trusted] = (),
     known_key: Verifier | None = None,
     payloads: bool = True,
-    archives: Archives | None = None,
+    archives: Archives = NO_ARCHIVES,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -73,7 +73,6 @@ def verify(
 
     Raises `StorageUnavailable`.
     """
-    archives = archives or Archives()
     changes = changes_told(database)
     source = StoredLog.open(database, archives)
     if isinstance(source, Broken):
@@ -101,12 +100,12 @@ def verify_source(
     trusted: Sequence[Trusted] = (),
     known_key: Verifier | None = None,
     payloads: bool = True,
-    archives: Archives | None = None,
+    archives: Archives = NO_ARCHIVES,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> Broken | Verified:
     """The same of a log wherever it is kept, its registry left aside. Raises what the source raises."""
-    assembly = Assembly(source, trusted=trusted, known_key=known_key, archives=archives or Archives())
+    assembly = Assembly(source, trusted=trusted, known_key=known_key, archives=archives)
     payloads = payloads and source.has_payloads
     for chunk in followed(source, assembly.checkpoints.sizes_within, payloads=payloads, processes=processes):
         broken = assembly.take(chunk)

@@ -1,30 +1,48 @@
 """Files of archived payloads, given to a verification beside the log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from minispine.audit.archive import Archive, within
+from minispine.audit import archive
+from minispine.audit.archive import Archive
 from minispine.audit.verification.chunk import PayloadRow
 
 
 class Archives:
-    """The archives given: files, and directories of them. Raises `ArchiveUnreadable` where one cannot be read."""
+    """The archives at some places: files, or folders that hold some. Raises `ArchiveUnreadable`."""
 
     def __init__(self, places: Sequence[Path] = ()) -> None:
-        self.files: Final = tuple(
-            each for place in places for each in (within(place) if place.is_dir() else [Archive.open(place)])
-        )
+        self._archives: Final = tuple(each for place in places for each in _at(place))
 
     def payloads(self, first: int, last: int) -> Mapping[int, PayloadRow]:
-        """The payloads of a range of records."""
+        """The payloads of a range of records, as far as they are in these files. Raises `ArchiveUnreadable`."""
         return {
-            sequence: (salt, private, bodies)
-            for each in self.files
+            sequence: (_blob(salt) or b"", _blob(private), _blob(bodies))
+            for each in self._archives
             if each.first <= last and first <= each.last
-            for sequence, salt, private, bodies in each.rows(max(first, each.first), min(last, each.last))
+            for sequence, salt, private, bodies in each.rows(first, last)
         }
 
     def digest_of(self, name: str) -> str | None:
-        """The SHA-256 of an archive in hex, None if it was not given."""
-        return next((each.digest().hex() for each in self.files if each.name == name), None)
+        """The SHA-256 of an archive in hex, None if it was not given. Raises `ArchiveUnreadable`."""
+        return next((each.digest().hex() for each in self._archives if each.name == name), None)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an archive of this name was given."""
+        return any(each.name == name for each in self._archives)
+
+
+NO_ARCHIVES: Final = Archives()
+
+
+def _at(place: Path) -> Iterator[Archive]:
+    if place.is_dir():
+        yield from archive.within(place)
+    else:
+        yield Archive.open(place)
+
+
+def _blob(value: object) -> bytes | None:
+    """What a column of bytes holds; in SQLite it could be anything."""
+    return value if value is None or isinstance(value, bytes) else b""

@@ -48,6 +48,8 @@ class MissingPayloads:
                 self._read_tables()  # it may just have gone
             if not self._has_reason(sequence):
                 return Broken(sequence, "payload", "the payload is missing, and nothing says why")
+            if sequence not in self._removals and self._archive_of(sequence) in self._files:
+                return Broken(sequence, "payload", "the payload is neither here nor in its archive")
         return None
 
     def explain(self, sequence: int, event: dict[str, Any], declared: Declaration | None) -> Broken | None:
@@ -72,7 +74,10 @@ class MissingPayloads:
         self._archives = self._source.archives()
 
     def _has_reason(self, sequence: int) -> bool:
-        return sequence in self._removals or any(each.first <= sequence <= each.last for each in self._archives)
+        return sequence in self._removals or self._archive_of(sequence) is not None
+
+    def _archive_of(self, sequence: int) -> str | None:
+        return next((each.name for each in self._archives if each.first <= sequence <= each.last), None)
 
     def _take_order(self, sequence: int, data: dict[str, Any], declared: Declaration | None) -> Broken | None:
         try:
