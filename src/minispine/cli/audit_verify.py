@@ -10,7 +10,7 @@ from typing import Final
 
 from minispine.audit import evidence, verification
 from minispine.audit.evidence import Upheld
-from minispine.audit.found_by import entries_of
+from minispine.audit.found_by import entries_of, not_given
 from minispine.audit.index import differences
 from minispine.audit.note import Verifier
 from minispine.audit.verification import (
@@ -31,7 +31,6 @@ from minispine.cli.trail import CONFIG, OpenTrail, opened
 
 _UNPROVEN: Final = 3
 """The exit code of a log that is consistent, and that nobody outside vouches for."""
-_QUIET_S: Final = 2.0
 _MOST_DIFFERENCES: Final = 20
 
 
@@ -66,7 +65,7 @@ def verify(
         checkpoint: A checkpoint that was kept elsewhere, or a directory of them; can be given several times.
         key: The log's public key as `minispine audit init` printed it, or a file that holds it.
         without_payloads: Leave aside what is kept encrypted beside the records, which is quicker.
-        archive: A file of archived payloads; can be given several times.
+        archive: A file of archived payloads, or a directory of them; can be given several times.
         index: Compare the search index too with what the records say.
     """
     if tiles is not None and any(place.resolve().is_relative_to(tiles.resolve()) for place in checkpoint):
@@ -83,6 +82,7 @@ def verify(
         result: Result = verification.verify_source(source, trusted=vouching, known_key=known_key, progress=progress.at)
         progress.end()
         return _tell(result)
+    archives = Archives(archive)
     place = opened(config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
     with place as trail:
         result = verification.verify(
@@ -90,11 +90,11 @@ def verify(
             trusted=vouching,
             known_key=known_key,
             payloads=not without_payloads,
-            archives=Archives(archive),
+            archives=archives,
             progress=progress.at,
         )
         progress.end()
-        if isinstance(result, Verified) and index and not _index_is_right(trail):
+        if isinstance(result, Verified) and index and not _index_is_right(trail, archives):
             return Exit.FAILED
     return _tell(result)
 
@@ -152,10 +152,15 @@ def _none_is_mistaken() -> Iterator[None]:
         raise Mistaken(str(error)) from None
 
 
-def _index_is_right(trail: OpenTrail) -> bool:
+def _index_is_right(trail: OpenTrail, archives: Archives) -> bool:
+    """Print where the index is not what the records make it."""
     found = 0
-    vault = trail.keys.vault()
-    for difference in differences(trail.database, entries_of(trail.database, vault)):
+    unseen = not_given(trail.database, archives)
+    for _, _, name in unseen:
+        print(f"  {name} is needed to tell by which patients its records are found (--archive)")
+    for difference in differences(trail.database, entries_of(trail.database, trail.keys.vault(), archives)):
+        if difference.kind == "false" and any(first <= difference.sequence <= last for first, last, _ in unseen):
+            continue
         found += 1
         if found <= _MOST_DIFFERENCES:
             last = "" if difference.last == difference.sequence else f" to {difference.last}"
