@@ -194,9 +194,13 @@ def test_what_comes_between_the_last_look_and_the_retirement_is_not_lost(
     assert readable(database, late[0], NEW_ALONE)
 
 
-def test_nothing_is_forgotten_before_the_provider_was_started_anew(database: Database, new: AuditLog) -> None:
-    with pytest.raises(NotForgettable, match="was not started since record 5"):
-        forget_old(database, new, TWO, actor=BY)
+def test_nothing_is_forgotten_before_the_provider_was_started_anew(
+    database: Database, old: AuditLog, make_log: LogMaker
+) -> None:
+    old.append_now(STARTED)
+    record = record_new(old, RING, TWO, actor=BY)
+    with pytest.raises(NotForgettable, match=f"was not started since record {record}"):
+        forget_old(database, make_log(database, vault=AFTER), TWO, actor=BY)
     assert wrapped_by(database) == [RING.newest.id] * 3
 
 

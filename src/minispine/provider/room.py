@@ -14,6 +14,7 @@ from typing import Final, Literal
 from minispine.config.settings import Storage
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, log
+from minispine.storage.disk import Statvfs, space
 
 LOOK_S: Final = 5.0
 """How often it is measured: in that time nothing near a twentieth of a disk is written."""
@@ -31,7 +32,7 @@ class Room:
         settings: Storage,
         folder: Path | None,
         *,
-        statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
+        statvfs: Statvfs = os.statvfs,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._settings = settings
@@ -89,9 +90,5 @@ class Room:
         """The part of the file system that is free to us."""
         if self._place is None:
             return None
-        try:
-            found = self._statvfs(self._place)
-        except OSError:
-            return None
-        usable = found.f_blocks - found.f_bfree + found.f_bavail  # without what is reserved for root
-        return found.f_bavail / usable if usable else None
+        found = space(self._place, self._statvfs)
+        return None if found is None else found.share
