@@ -1,4 +1,4 @@
-"""What is said against the witnesses of a configuration before it is served with."""
+"""What is said against the witnesses and the disk of a configuration before it is served with."""
 
 import datetime
 from pathlib import Path
@@ -7,13 +7,30 @@ import msgspec
 import pytest
 
 from minispine.config import Settings
-from minispine.config.settings import Audit, DirectoryWitness, HttpsWitness, Machines, Spine, SpinePds, SyslogWitness
+from minispine.config.settings import (
+    Audit,
+    DirectoryWitness,
+    HttpsWitness,
+    Machines,
+    Spine,
+    SpinePds,
+    Storage,
+    SyslogWitness,
+)
 from minispine.config.settings import Witness as AnyWitness
 from minispine.keys import pki
 from minispine.provider.checking import problems
 
 NOW = datetime.datetime(2026, 9, 21, tzinfo=datetime.UTC)
 VKEY = "witness.example.nhs.uk/w1+3d6e1fc5+BBPlRzvbLQyee9QIG2zbiliWYVl5pQhow7/bj+zT5SEq"
+
+
+_FILES = {name: Path("none") for name in ("certificate", "key")}
+_SETTINGS = Settings(
+    system_id="S",
+    machines=Machines(client_ca=Path("none"), **_FILES),
+    spine=Spine(pds=SpinePds(url="https://spine.example/", to_asid="928942012545", ca=Path("none"), **_FILES)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +44,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def said(audit: Audit) -> list[tuple[str, str, str]]:
     """The problems of [audit], where nothing else is in order."""
-    files = {name: Path("none") for name in ("certificate", "key")}
-    settings = Settings(
-        system_id="S",
-        machines=Machines(client_ca=Path("none"), **files),
-        spine=Spine(pds=SpinePds(url="https://spine.example/", to_asid="928942012545", ca=Path("none"), **files)),
-        audit=audit,
-    )
-    found = problems(settings, now=NOW)
+    found = problems(msgspec.structs.replace(_SETTINGS, audit=audit), now=NOW)
     return [(each.key, each.reason, each.severity) for each in found if each.key.startswith("audit.")]
 
 
@@ -97,3 +107,17 @@ def test_the_published_log_needs_a_directory(tmp_path: Path) -> None:
         ("audit.directory", f"{file}: is not a directory", "error")
     ]
     assert said(Audit(directory=tmp_path / "to-be-made", witnesses=(witness,))) == []
+
+
+def test_a_disk_that_nobody_watches_is_a_warning(tmp_path: Path) -> None:
+    def warned(storage: Storage) -> list[tuple[str, str]]:
+        found = problems(msgspec.structs.replace(_SETTINGS, storage=storage), now=NOW)
+        return [(each.severity, each.reason) for each in found if each.key == "storage.volume"]
+
+    away = "nobody is told when the disk of the database fills up"
+    assert warned(Storage(url="sqlite:data")) == []
+    assert warned(Storage(url="postgresql://me@/db", volume=tmp_path)) == []
+    [(severity, reason)] = warned(Storage(url="postgresql://me@/db"))
+    assert (severity, reason) == ("warning", f"is not set: {away}; name a path on it, if it is here")
+    gone = tmp_path / "gone"
+    assert warned(Storage(url="postgresql://me@/db", volume=gone)) == [("warning", f"{gone}: is not there: {away}")]

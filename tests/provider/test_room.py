@@ -33,7 +33,7 @@ def lines() -> Iterator[io.StringIO]:
 class Disk:
     """A disk of a hundred blocks for us, and five that are root's."""
 
-    def __init__(self, free: int = 50) -> None:
+    def __init__(self, free: float = 50) -> None:
         self.free = free
         self.asked: list[Path] = []
 
@@ -76,6 +76,17 @@ def test_below_a_fifth_it_warns_and_below_a_twentieth_it_is_not_ready(lines: io.
         ("MS0070", 6.0),
         ("MS0072", 21.0),
     ]
+
+
+def test_a_state_is_left_for_a_better_one_only_by_something_more() -> None:
+    disk = Disk()
+    room = Room(Storage(warn_free=0.203, refuse_free=0.057), PLACE, statvfs=disk)
+    shown = []
+    for free in (20, 20.5, 21, 20.5, 20, 5, 6, 5, 6.5):
+        disk.free = free
+        room.measure()
+        shown.append(room.state)
+    assert shown == ["low", "low", "enough", "enough", "low", "none", "none", "none", "low"]
 
 
 def test_the_words_say_how_much_and_what_comes_next() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from minispine.audit.note import CosignatureVerifier
 from minispine.config import Problem, Settings, check
-from minispine.config.settings import DirectoryWitness, HttpsWitness, Witness
+from minispine.config.settings import DirectoryWitness, HttpsWitness, Storage, Witness
 from minispine.keys.checking import Finding, check_authorities, check_lists, check_pair, check_password
 from minispine.spine.ods.practice_file import OrganisationsInvalid, read_practices
 
@@ -27,6 +27,7 @@ def problems(settings: Settings, *, now: datetime.datetime) -> list[Problem]:
         ),
         *_told("machines", machines, check_authorities(machines.client_ca, now=now)),
         *_told("machines", machines, check_lists(machines.crl, machines.client_ca, now=now)),
+        *_volume(storage),
         *_told("storage", storage, check_password(storage.password_file) if storage.password_file else ()),
         *_told("spine.pds", pds, check_pair(pds.certificate, pds.key, pds.key_password_file, now=now)),
         *_told("spine.pds", pds, check_authorities(pds.ca, now=now)),
@@ -35,6 +36,19 @@ def problems(settings: Settings, *, now: datetime.datetime) -> list[Problem]:
         *_published(settings.audit.directory),
         *(problem for number, each in enumerate(settings.audit.witnesses) for problem in _witness(number, each, now)),
     ]
+
+
+def _volume(storage: Storage) -> list[Problem]:
+    """Give what keeps anybody from watching how full the disk of the database is; SQLite's is known."""
+    if storage.url.startswith("sqlite:"):
+        return []
+    if storage.volume is None:
+        reason = "is not set: nobody is told when the disk of the database fills up; name a path on it, if it is here"
+    elif not storage.volume.exists():
+        reason = f"{storage.volume}: is not there: nobody is told when the disk of the database fills up"
+    else:
+        return []
+    return [Problem(key="storage.volume", reason=reason, severity="warning")]
 
 
 def _published(directory: Path | None) -> list[Problem]:

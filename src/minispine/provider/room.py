@@ -19,6 +19,8 @@ from minispine.storage.disk import Statvfs, space
 LOOK_S: Final = 5.0
 """How often it is measured: in that time nothing near a twentieth of a disk is written."""
 RETRY_AFTER_S: Final = 60
+_MORE: Final = 0.005
+"""So much more has to be free before a state is left for a better one, so that it does not come and go."""
 
 State = Literal["enough", "low", "none", "unknown"]
 _LINES: Final = {"enough": LogEvent.ROOM_ENOUGH, "low": LogEvent.ROOM_LOW, "none": LogEvent.ROOM_NONE}
@@ -59,10 +61,11 @@ class Room:
             self.state = "unknown"
             return
         metrics.STORAGE_FREE.set(self._free)
-        if self._free < self._settings.refuse_free:
+        if self._free < self._settings.refuse_free + (_MORE if before == "none" else 0):
             self.state = "none"
         else:
-            self.state = "low" if self._free < self._settings.warn_free else "enough"
+            worse = before in ("none", "low")
+            self.state = "low" if self._free < self._settings.warn_free + (_MORE if worse else 0) else "enough"
         if self.state != before and (before, self.state) != ("unknown", "enough"):
             log(_LINES[self.state], place=str(self._place), free_percent=round(self._free * 100, 1))
 
