@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from minispine.audit.restoration import Restored, RestoreRefused, restore
 from minispine.audit.vault import PATIENT
 from minispine.audit.verification import Trusted, Verified, verify
 from minispine.keys.ring import KeyRing, MasterKey
-from minispine.storage import Database, Registry, Session, StorageUnavailable, Store
+from minispine.storage import Database, Registry, Session, StorageUnavailable, Store, copying
 from minispine.storage.tables import AUDIT, REGISTRY
 from tests.audit.conftest import (
     AUTHORITY_SIGNERS,
@@ -120,7 +120,7 @@ def goes_on(made: Path, target: Database, make_log: LogMaker) -> Restore:
     return run
 
 
-def rows(database: Database) -> dict[str, list[object]]:
+def rows_of(database: Database) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
     for store, metadata in ((Store.AUDIT, AUDIT), (Store.REGISTRY, REGISTRY)):
         with database.reading(store) as session:
@@ -133,14 +133,14 @@ def rows(database: Database) -> dict[str, list[object]]:
 
 def test_a_backup_has_every_row_and_says_what_it_is(database: Database, log: AuditLog, tmp_path: Path) -> None:
     note = checkpoint(database).note
-    before = rows(database)
+    before = rows_of(database)
     folder = tmp_path / "backup"
     manifest = backup.make(database, folder, now=START)
     assert backup.read(folder) == manifest
     assert (manifest.size, manifest.epoch, manifest.checkpoint) == (302, 1, note)
     assert manifest.root in note
     with Database.open(f"sqlite:{folder}") as copy:
-        assert rows(copy) == before
+        assert rows_of(copy) == before
         found = verify(copy)
     assert isinstance(found, Verified)
     assert found.records == 302
@@ -180,6 +180,29 @@ def test_a_backup_is_made_of_one_moment_while_the_log_is_written(
         assert isinstance(verify(copy), Verified)
 
 
+def test_the_files_of_sqlite_are_copied_as_they_were_between_two_changes_of_the_registry(
+    sqlite_database: Database, make_log: LogMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(sqlite_database)
+    changes = iter((1, 2))
+    asked = Session.rows
+
+    def rows(self: Session, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        found = asked(self, sql, parameters)
+        if sql == copying._VERSION and (number := next(changes, None)) is not None:
+            # Just after the registry was looked at first, and before the log is.
+            told = {"kind": "client", "key": "ward", "event": EventType.CLIENT_EDITED, "actor": BY, "reason": None}
+            change_document(sqlite_database, log, body={"n": number}, expected_version=None, **told)  # type: ignore[arg-type]
+        return found
+
+    monkeypatch.setattr(Session, "rows", rows)
+    backup.make(sqlite_database, tmp_path / "backup", now=START)
+    monkeypatch.undo()
+    with Database.open(f"sqlite:{tmp_path}/backup") as copy:
+        kept = rows_of(copy)
+    assert len(kept["audit_change"]) == len(kept["registry_document"])
+
+
 def test_a_folder_that_holds_something_and_a_log_that_was_not_begun_are_refused(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
@@ -197,11 +220,11 @@ def test_a_log_goes_on_in_a_new_epoch_that_says_what_was_lost(
     database: Database, log: AuditLog, made: Path, target: Database, goes_on: Restore, make_log: LogMaker
 ) -> None:
     with Database.open(f"sqlite:{made}") as copy:
-        copied = rows(copy)
+        copied = rows_of(copy)
     note = copied["audit_checkpoint"][0][4]  # type: ignore[index]
     done = goes_on(note)
     assert done == Restored(size=302, epoch=2, record=303, first_lost=None, last_lost=None)
-    found = rows(target)
+    found = rows_of(target)
     for table in ("audit_record", "audit_payload", "audit_index_pending"):
         extra = len(found[table]) - len(copied[table])
         assert (found[table][: len(copied[table])], extra) == (copied[table], 1), table
@@ -279,7 +302,7 @@ def test_nothing_is_restored_from_what_is_not_the_witnessed_log(
     with pytest.raises(RestoreRefused, match="cannot be read"):
         goes_on(keys=AuditKeys(SIGNER.private_key, KeyRing((MasterKey.of(b"x" * 32),)), bytes(32)))
     assert in_force(target) is None
-    assert rows(target)["audit_record"] == []
+    assert rows_of(target)["audit_record"] == []
     goes_on()
     with pytest.raises(RestoreRefused, match="an empty one"):
         goes_on()
@@ -296,7 +319,7 @@ def test_a_changed_backup_is_refused(goes_on: Restore, made: Path, target: Datab
     (made / "backup.json").write_text(json.dumps(manifest))
     with pytest.raises(RestoreRefused, match="record 302 of the backup"):
         goes_on()
-    assert rows(target)["audit_record"] == []
+    assert rows_of(target)["audit_record"] == []
 
 
 def test_a_restore_that_fails_leaves_nothing(
@@ -309,8 +332,8 @@ def test_a_restore_that_fails_leaves_nothing(
         patched.setattr(AuditLog, "declare_in", fail)
         with pytest.raises(AuditUnavailable):
             goes_on()
-    assert rows(target)["audit_record"] == rows(target)["registry_document"] == []
-    assert rows(target)["audit_head"][0][1] == 0  # type: ignore[index]
+    assert rows_of(target)["audit_record"] == rows_of(target)["registry_document"] == []
+    assert rows_of(target)["audit_head"][0][1] == 0  # type: ignore[index]
     assert goes_on().record == 303
 
 

@@ -127,3 +127,12 @@ def test_a_log_without_authorities_makes_no_request(minispine: Command, config: 
     made = minispine("audit", "redaction-request", "--config", config, "--reference", "Case", "--records", "2")
     assert (made.code, made.out) == (1, "")
     assert "without authorities" in made.err
+
+
+def test_an_archive_that_is_none_is_named(minispine: Command, config: Path, begun: Path) -> None:
+    file = requested(minispine, config, begun / "order")
+    for name in AUTHORITIES:
+        signed(minispine, file, begun, name)
+    done = minispine("audit", "redact", file, "--config", config, "--archive", file)
+    assert (done.code, done.err) == (2, f"minispine: {file} is not an archive of payloads\n")
+    assert minispine("audit", "redact", file, "--config", config, "--archive", begun).code == 0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -322,3 +323,21 @@ def test_a_claim_ends_with_its_process(database_url: str) -> None:
         claim = database.claim_for_serving("child")
         assert claim.living({"child"}) == {"child"}
         claim.release()
+
+
+def test_sqlite_overwrites_what_is_deleted_whatever_its_build_does_by_itself(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def careless(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.execute("PRAGMA secure_delete = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", careless)
+    with Database.open(sqlite_url) as database:
+        database.migrate()
+        for store in Store:
+            with database.session(store) as session:
+                assert session.rows("PRAGMA secure_delete") == [(1,)]

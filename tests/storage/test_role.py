@@ -7,13 +7,16 @@ import pytest
 
 from minispine.audit import index
 from minispine.audit.checkpointing import Checkpointer
-from minispine.audit.declaration import begin
+from minispine.audit.declaration import begin, in_force
 from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
+from minispine.audit.note import sign
 from minispine.audit.reading import events
+from minispine.audit.redaction import NotTheOwner, redact
+from minispine.audit.removal_request import RemovalRequest
 from minispine.storage import Database, SchemaOutdated, StorageMisconfigured, StorageUnavailable, Store, role
 from minispine.storage.tables import AUDIT, REGISTRY
-from tests.audit.conftest import ORIGIN, SIGNER, START, VAULT, received, replied
+from tests.audit.conftest import AUTHORITIES, AUTHORITY_SIGNERS, ORIGIN, SIGNER, START, VAULT, received, replied
 from tests.audit.samples import ACTOR
 from tests.databases import Postgres
 
@@ -123,6 +126,24 @@ def test_it_may_not_change_what_is_written_nor_take_away_what_keeps_it(serving: 
             session.run(statement)
         assert str(refused.value) == "InsufficientPrivilege 42501", statement
     assert list(events(serving, vault=VAULT)) == before
+
+
+@pytest.mark.requirement("IG-3.9.6", "a")
+def test_it_cannot_carry_out_an_order_and_the_owner_can(owner: Database, serving: Database) -> None:
+    log = AuditLog(serving, system_id="SMSP-1", instance="serving", vault=VAULT, now=lambda: START)
+    begin(log, origin=ORIGIN, signer=SIGNER, authorities=AUTHORITIES, actor=ACTOR.as_data())
+    log.append_now(received("e", "m"))
+    log.close_now()
+    declared = in_force(serving)
+    assert declared is not None
+    request = RemovalRequest.of(declared, reference="Case", ranges=[(2, 2)], random_bytes=bytes)
+    order = sign(request.encode(), AUTHORITY_SIGNERS)
+    with pytest.raises(NotTheOwner, match="--owner-url"):
+        redact(serving, log, order, actor=ACTOR.as_data())
+    owners = AuditLog(owner, system_id="SMSP-1", instance="owner", vault=VAULT, now=lambda: START)
+    done = redact(owner, owners, order, actor=ACTOR.as_data())
+    owners.close_now()
+    assert (done.sequences, done.cleared) == ((2,), True)
 
 
 def test_without_the_tables_of_this_release_it_says_who_has_to_migrate(owner: Database, serving: Database) -> None:

@@ -80,6 +80,11 @@ def within(folder: Path) -> list[Archive]:
     return sorted((Archive.open(file) for file in folder.glob(f"*{SUFFIX}")), key=lambda each: each.first)
 
 
+def at(places: Iterable[Path]) -> list[Archive]:
+    """The archives at some places: files, or folders that hold some. Raises `ArchiveUnreadable`."""
+    return [each for place in places for each in (within(place) if place.is_dir() else [Archive.open(place)])]
+
+
 def write(file: Path, rows: Iterable[Row], *, origin: str, first: int, last: int) -> Archive:
     """Make an archive, on the disk when this returns; a file of that name must not be there. Raises `OSError`."""
     os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -162,8 +162,6 @@ def _carry_out(
     told = {"actor": dict(actor), "records": request.records, "reference": request.reference, "request": note}
     event = Event(type=EventType.AUDIT_PAYLOAD_REMOVED, at=log.now(), data=told)
     record = log.append_in(hold, Entry(events=(event,))).sequence
-    if session.kind == "sqlite":
-        session.run("PRAGMA secure_delete = ON")
     session.run_many(_NAME, [(sequence, record) for sequence in present])
     for sequence, keys in terms.items():
         index.remove(session, sequence, keys)

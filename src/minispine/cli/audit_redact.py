@@ -12,12 +12,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from minispine.audit import archive as archives
 from minispine.audit import declaration, redaction
 from minispine.audit.declaration import Declaration, DeclarationInvalid
 from minispine.audit.note import MAX_NOTE_BYTES, Signer, Verifier
 from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, parse_ranges
-from minispine.audit.verification import Archives
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.trail import CONFIG, opened
@@ -110,7 +110,7 @@ def redact(
     note = _read(request)
     with opened(config, owner_url=owner_url, owner_password_file=owner_password_file) as trail, trail.log() as log:
         try:
-            done = redaction.redact(trail.database, log, note, actor=actor(), archives=Archives(archive).files)
+            done = redaction.redact(trail.database, log, note, actor=actor(), archives=archives.at(archive))
         except ArchiveNeeded as needed:
             raise Mistaken(str(needed)) from None
         except RequestInvalid as problem:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from minispine.audit import archive as archives
 from minispine.audit import backup as backups
 from minispine.audit import keyfiles, redaction, restoration
 from minispine.audit.archive import Archive
@@ -13,7 +14,6 @@ from minispine.audit.log import AuditLog
 from minispine.audit.opening import open_database, open_log
 from minispine.audit.redaction import Removed
 from minispine.audit.restoration import RestoreRefused
-from minispine.audit.verification import Archives
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
 from minispine.cli.trail import CONFIG, now_us, opened
@@ -96,7 +96,7 @@ def restore(
     if not approved_by.strip() or not reason.strip():
         raise Mistaken("--approved-by and --reason have to say something")
     settings = load(config)
-    archives = Archives(archive)
+    held = archives.at(archive)
     note = witnessed.read_text("utf-8") if witnessed else None
     place = Storage(url=owner_url, password_file=owner_password_file) if owner_url else settings.storage
     keys = keyfiles.load(settings.audit.keys)
@@ -113,20 +113,20 @@ def restore(
             print(f"the log goes on from {done.size} records; record {done.record} begins epoch {done.epoch}")
             if done.first_lost is not None:
                 print(f"lost are the records from {done.first_lost} to {done.last_lost or 'an unknown one'}")
-            return _remove_again(database, log, redactions or _published(settings), archives.files)
+            return _remove_again(database, log, redactions or _published(settings), held)
         except (RestoreRefused, BackupRefused) as refusal:
             raise Failed(str(refusal)) from None
         finally:
             log.close_now()
 
 
-def _remove_again(database: Database, log: AuditLog, folder: Path | None, archives: Sequence[Archive]) -> int:
+def _remove_again(database: Database, log: AuditLog, folder: Path | None, held: Sequence[Archive]) -> int:
     if folder is None:
         print("No orders to destroy payloads were looked for: give --redactions if there are any.", file=sys.stderr)
         return Exit.DONE
     code = Exit.DONE
     if folder.is_dir():
-        for file, done in restoration.remove_again(database, log, folder, actor=actor(), archives=archives):
+        for file, done in restoration.remove_again(database, log, folder, actor=actor(), archives=held):
             if isinstance(done, Removed):
                 print(f"{file.name}: the payloads of {len(done.sequences)} records are destroyed again")
             else:

@@ -36,6 +36,9 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",  # in WAL mode: the log is flushed before a commit returns
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA trusted_schema = OFF",
+    # What is deleted is overwritten, also where a page was moved within the file: a payload that was ordered destroyed
+    # must not be left in a corner. It has to be so from the first row on.
+    "PRAGMA secure_delete = ON",
     "PRAGMA recursive_triggers = ON",  # so that REPLACE meets the triggers that refuse a deletion
 )
 

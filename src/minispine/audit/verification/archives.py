@@ -1,11 +1,10 @@
 """Files of archived payloads, given to a verification beside the log."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from minispine.audit import archive
-from minispine.audit.archive import Archive
 from minispine.audit.verification.chunk import PayloadRow
 
 
@@ -13,7 +12,7 @@ class Archives:
     """The archives at some places: files, or folders that hold some. Raises `ArchiveUnreadable`."""
 
     def __init__(self, places: Sequence[Path] = ()) -> None:
-        self._archives: Final = tuple(each for place in places for each in _at(place))
+        self._archives: Final = tuple(archive.at(places))
 
     def payloads(self, first: int, last: int) -> Mapping[int, PayloadRow]:
         """The payloads of a range of records, as far as they are in these files. Raises `ArchiveUnreadable`."""
@@ -34,13 +33,6 @@ class Archives:
 
 
 NO_ARCHIVES: Final = Archives()
-
-
-def _at(place: Path) -> Iterator[Archive]:
-    if place.is_dir():
-        yield from archive.within(place)
-    else:
-        yield Archive.open(place)
 
 
 def _blob(value: object) -> bytes | None:
