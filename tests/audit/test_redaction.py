@@ -17,6 +17,7 @@ from minispine.audit.reading import bodies, events
 from minispine.audit.redaction import AlreadyRemoved, redact
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, parse_ranges
 from minispine.audit.vault import PATIENT, PayloadUnreadable, Vault
+from minispine.audit.verification import Verified, verify
 from minispine.keys.ring import KeyRing, MasterKey
 from minispine.storage import Database, Store
 from tests.audit.conftest import AUTHORITY_SIGNERS, FIRST, ORIGIN, SIGNER, VAULT, LogMaker, received, replied
@@ -79,6 +80,9 @@ def test_an_order_of_both_destroys_payload_salt_and_index_entries_and_leaves_the
         assert session.rows("SELECT * FROM audit_record WHERE sequence <= 7 ORDER BY sequence") == records
         assert session.rows("SELECT sequence, record FROM audit_removal ORDER BY sequence") == [(2, 8), (6, 8)]
     assert {n: e["data"] for n, e in shown.items() if n <= 7} == {n: e["data"] for n, e in before.items()}
+    verified = verify(database)
+    assert isinstance(verified, Verified)
+    assert [(each.kind, each.sequence) for each in verified.observations if each.kind == "removed"] == [("removed", 8)]
 
 
 def test_entries_that_were_folded_into_segments_go_too(

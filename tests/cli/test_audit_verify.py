@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from minispine.audit import keyfiles
-from minispine.audit.checkpointing import Checkpointer
+from minispine.audit.checkpointing import Checkpointer, last_checkpoint
 from minispine.audit.declaration import begin
 from minispine.audit.index import fold
 from minispine.audit.log import AuditLog
 from minispine.audit.note import Signer
+from minispine.audit.publishing import Publication
+from minispine.audit.witnesses.recipient import Offer, Taken
 from minispine.storage import Database, Store
 from tests.audit.conftest import ORIGIN
 from tests.audit.long_log import Steady, disarm, exchanges
@@ -138,6 +140,24 @@ def test_the_index_is_compared_when_asked_and_a_forged_row_is_named(
     ended = minispine("audit", "verify", *place, "--index")
     assert ended.code == 1
     assert "the index is not right about record 30: false 0000000000000000" in ended.out
+
+
+def test_a_published_trail_is_checked_without_the_database(
+    minispine: Command, vkey: str, witness: Path, database: Database, tmp_path: Path
+) -> None:
+    with database.reading(Store.AUDIT) as session:
+        newest = last_checkpoint(session)
+    assert newest is not None
+    published = tmp_path / "published"
+    Publication(published).take(Offer(database, newest, Taken()))
+    asked = ("audit", "verify", "--tiles", published, "--key", vkey)
+    assert minispine(*asked).code == 3
+    ended = minispine(*asked, "--checkpoint", witness)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1].startswith("proven up to record 21 by ")
+    (published / "tile" / "0" / "000.p" / "41").write_bytes(bytes(41 * 32))
+    ended = minispine(*asked, "--checkpoint", witness)
+    assert (ended.code, ended.out.partition(": ")[0]) == (1, "record 1 is not as it was written")
 
 
 @pytest.mark.requirement("IG-3.9.2", "g")

@@ -22,7 +22,6 @@ Check = Literal[
     "head",
     "proof",
     "file",
-    "index",
 ]
 """By what a change shows.
 
@@ -41,7 +40,6 @@ Check = Literal[
 ``key``                 the key known from elsewhere is the log's
 ``head``                the head is the last record, and the tree over all
 ``proof``, ``file``     an export is in the tree of its checkpoint, and in the form in which it is written
-``index``               the search index has the entries of every record and no others
 """
 
 UNVERIFIED: Final = "consistent, not proven"
@@ -70,7 +68,8 @@ class Unrecorded(msgspec.Struct, frozen=True):
 class Observation(msgspec.Struct, frozen=True):
     """Something that is no sign of tampering by itself, and that whoever verifies should know.
 
-    `kind` says what: clock, started, stopped, removed, archived, checkpoints, tiles, restored, key, open, payloads.
+    `kind` says what: clock, started, stopped, removed, archived, checkpoints, tiles, restored, key or open. `sequence`
+    is 0 where it is of no one record.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from typing import Final
 from minispine.audit.verification.chunk import CHUNK_RECORDS, Followed
 from minispine.audit.verification.sources import Source
 
-_LONG_RECORDS: Final = 128 * CHUNK_RECORDS
+_LONG_RECORDS: Final = 512 * CHUNK_RECORDS
 """A shorter log is followed before another process would have started."""
 _AHEAD: Final = 3
 """Chunks in hand for each process, so that none waits for another."""
