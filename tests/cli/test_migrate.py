@@ -53,18 +53,18 @@ def test_the_owner_is_told_that_another_should_serve(minispine: Command, config:
 
 
 def test_only_the_owner_migrates(minispine: Command, config: Path, served: str) -> None:
-    assert minispine("audit", "init", "--config", config, "--without-redaction", "--owner-url", served).code == 0
-    with Database.open(served) as owner, owner.session(Store.AUDIT) as session:
-        session.run("DROP TABLE audit_witness")
-        session.run("UPDATE audit_schema SET version_num = 'audit_0003'")
+    with Database.open(served) as owner:
+        release_one.make(owner)
+        with owner.session(Store.AUDIT) as session:
+            session.run(f"CREATE ROLE {NAME} LOGIN")
+            session.run(f"GRANT SELECT ON audit_record, audit_schema, registry_schema TO {NAME}")
     refused = minispine("migrate", "--config", config)
     assert (refused.code, refused.out) == (3, "")
     assert "run: minispine migrate --owner-url" in refused.err
     done = minispine("migrate", "--config", config, "--owner-url", served)
-    assert (done.code, done.out) == (
-        0,
-        f"the account {NAME} may serve from them\nthe tables are those of this release\n",
-    )
+    assert done.code == 0
+    assert done.out.startswith(f"the account {NAME} may serve from them\nthe tables are those of this release\n")
+    assert minispine("audit", "init", "--config", config, "--without-redaction").code == 0
     assert minispine("migrate", "--config", config).code == 0
 
 
