@@ -12,7 +12,6 @@ from minispine.audit.keyfiles import MASTER_KEYS, MASTER_KEYS_VARIABLE
 from minispine.audit.log import AuditLog
 from minispine.audit.note import Verifier
 from minispine.audit.opening import open_database, open_log
-from minispine.cli.audit_keys import _Going
 from minispine.config import load as load_settings
 from minispine.keys.ring import KeyRing, parse_ring
 from tests.audit.conftest import START, received
@@ -172,18 +171,6 @@ def test_a_payload_that_cannot_be_opened_is_told(house: Installation) -> None:
 def test_resuming_and_forgetting_are_two_things(house: Installation) -> None:
     done = house.minispine("audit", "rotate-master-key", "--resume", "--forget-old", "--config", house.config)
     assert done.code == 2
-
-
-def test_it_lets_others_have_the_database_and_says_now_and_then_how_far_it_is(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    seconds, slept = [0.0], list[float]()
-    going = _Going(900, monotonic=lambda: seconds[0], sleep=slept.append)
-    for reached, now_s in ((100, 1.0), (200, 6.0), (300, 7.0)):
-        seconds[0] = now_s
-        going(reached)
-    assert capsys.readouterr().err == "record 200 of 900\n"
-    assert len(slept) == 3
 
 
 # ── the log's key and the authorities ───────────────────────────────────────────────────────────────────────────────

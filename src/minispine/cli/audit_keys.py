@@ -3,8 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,13 +21,14 @@ from minispine.audit.reading import last_sequence
 from minispine.cli.account import actor
 from minispine.cli.audit_init import authority_key
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.progress import Progress, of_records
 from minispine.cli.trail import CONFIG, OpenTrail, opened
 from minispine.keys.files import read_public
 from minispine.keys.ring import KeyRing
+from minispine.storage import Database
 
-_PAUSE_S = 0.02
+_PAUSE_S: Final = 0.02
 """Between two transactions, so that those who serve get the database too."""
-_TELL_EVERY_S = 5.0
 
 
 def rotate_master_key(
@@ -76,7 +79,8 @@ def rotate_master_key(
                 print("then run: minispine audit rotate-master-key --resume", file=sys.stderr)
                 return Exit.DONE
             vault = keyfiles.load(folder).vault()
-        done = rotation.rewrap(trail.database, vault, between=_Going(last_sequence(trail.database)))
+        with _beside_others(trail.database) as between:
+            done = rotation.rewrap(trail.database, vault, between=between)
     print(f"{done.count} data keys are wrapped by master key {vault.master_key.hex()} now")
     if done.unreadable:
         raise Failed(
@@ -138,9 +142,8 @@ def _forget(trail: OpenTrail, folder: Path) -> int:
     if len(ring.keys) == 1:
         print(f"{ring.newest.id.hex()} is the only master key in the ring; there is nothing to forget")
         return Exit.DONE
-    with trail.log() as log:
-        going = _Going(last_sequence(trail.database))
-        done = rotation.forget_old(trail.database, log, ring, actor=actor(), between=going)
+    with trail.log() as log, _beside_others(trail.database) as between:
+        done = rotation.forget_old(trail.database, log, ring, actor=actor(), between=between)
     if done.unreadable:
         raise Failed(
             f"{done.unreadable} payloads cannot be opened, that of record {done.first_unreadable} first; the old keys"
@@ -255,24 +258,17 @@ def _read(file: Path) -> str:
         raise Mistaken(f"{file}: it is not text in UTF-8") from None
 
 
-class _Going:
-    """Lets others have the database after each transaction, and says now and then how far it is."""
+@contextmanager
+def _beside_others(database: Database) -> Iterator[Callable[[int], None]]:
+    """What to call between two transactions: others get the database, and somebody is told how far it is."""
+    progress = Progress(of_records)
+    last = last_sequence(database)
 
-    def __init__(
-        self,
-        last: int,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._last = last
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._told_s = monotonic()
+    def between(reached: int) -> None:
+        progress.at(reached, last)
+        time.sleep(_PAUSE_S)
 
-    def __call__(self, reached: int) -> None:
-        now_s = self._monotonic()
-        if now_s - self._told_s >= _TELL_EVERY_S:
-            self._told_s = now_s
-            print(f"record {reached} of {self._last}", file=sys.stderr)
-        self._sleep(_PAUSE_S)
+    try:
+        yield between
+    finally:
+        progress.end()

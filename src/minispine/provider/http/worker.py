@@ -230,7 +230,7 @@ class Worker:
         await self._serve(servers)
 
     async def _serve(self, servers: list[Server]) -> None:
-        self._room.measure()  # before the first request, as what is on a full disk should not grow by even one
+        self._room.measure()  # not even the first request is let through to a full disk
         watchers = [asyncio.create_task(_for_ever(watch)) for watch in self._watchers()]
         for server in servers:
             server.begin()
