@@ -1,15 +1,26 @@
+import importlib
+import inspect
 import io
+import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import minispine.audit
+import minispine.storage
+from minispine.audit.archive import ArchiveUnreadable
+from minispine.audit.checkpointing import LogRewritten, WrongLogKey
 from minispine.audit.declaration import DeclarationInvalid
 from minispine.audit.events import AuditUnavailable
 from minispine.audit.index.layout import IndexBroken
 from minispine.audit.opening import LogNotReady
 from minispine.audit.redaction import NotTheOwner
+from minispine.audit.rotation import NotForgettable
+from minispine.audit.sealing import NotBegun
+from minispine.audit.tree import TreeDamaged
 from minispine.audit.vault import PayloadUnreadable
 from minispine.cli import errors
 from minispine.cli.errors import EnvironmentFailed, Exit, Failed, Mistaken, explain, run
@@ -46,6 +57,11 @@ EXPECTED: list[tuple[Exception, Exit]] = [
     (AuditUnavailable("x"), Exit.ENVIRONMENT),
     (LogNotReady("x"), Exit.MISTAKE),
     (DeclarationInvalid("x"), Exit.FAILED),
+    (TreeDamaged("x"), Exit.FAILED),
+    (LogRewritten("x"), Exit.FAILED),
+    (WrongLogKey("x"), Exit.MISTAKE),
+    (NotForgettable("x"), Exit.FAILED),
+    (ArchiveUnreadable("x"), Exit.MISTAKE),
     (NotTheOwner("x"), Exit.MISTAKE),
     (PayloadUnreadable("x"), Exit.MISTAKE),
     (IndexBroken("x"), Exit.ENVIRONMENT),
@@ -76,9 +92,50 @@ def test_a_record_that_was_not_made_says_nothing_of_whether_the_change_was() -> 
     )
 
 
+@pytest.mark.parametrize("error", [NotBegun(), AuditUnavailable(str(NotBegun()))])
+def test_who_says_what_to_run_is_given_no_other_advice(error: Exception) -> None:
+    assert explain(error) == (Exit.ENVIRONMENT, "the audit log has not been begun; run: minispine audit init")
+
+
 def test_every_exception_in_the_table_is_one_that_exists() -> None:
-    known = {f"{k.__module__}.{k.__qualname__}" for error, _ in EXPECTED for k in type(error).__mro__}
+    known = {_full_name(k) for error, _ in EXPECTED for k in type(error).__mro__}
     assert errors._KNOWN.keys() <= known
+
+
+CAUGHT = {
+    # by the commands, which say it in words of their own
+    *("declaration.AlreadyBegun", "restoration.RestoreRefused", "backup.BackupRefused", "archiving.ArchiveRefused"),
+    *("redaction.AlreadyRemoved", "redaction.ArchiveNeeded", "removal_request.RequestInvalid"),
+    *("verification.trusted.NoCheckpoint", "evidence.writing.EvidenceUnavailable"),
+    # within the room
+    *("note.NoteMalformed", "note.NoteUnverified", "merkle.ProofInvalid", "evidence.form.Malformed"),
+    *("evidence.verifying._Wrong", "index.building.Overtaken", "witnesses.recipient.NotTaken"),
+    "witnesses.recipient.Superseded",
+    # a guard, which no command's entry has; and entries that we make wrongly, which is a defect
+    *("events.GuardFailed", "encoding.EntryInvalid", "catalogue.EventInvalid"),
+}
+"""Exceptions of the audit room that do not come as far as the end of a command, or are a defect if they do."""
+
+
+def test_every_exception_of_the_trail_is_known_where_a_command_ends_or_caught_before() -> None:
+    accounted_for = errors._KNOWN.keys() | {f"minispine.audit.{name}" for name in CAUGHT}
+    assert {
+        _full_name(kind) for kind in _exceptions() if accounted_for.isdisjoint(map(_full_name, kind.__mro__))
+    } == set()
+
+
+def _exceptions() -> Iterator[type[Exception]]:
+    """Every kind of exception that the audit room and the storage room define."""
+    for room in (minispine.audit, minispine.storage):
+        for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            if ".migrations" not in found.name:
+                for _, kind in inspect.getmembers(importlib.import_module(found.name), inspect.isclass):
+                    if issubclass(kind, Exception) and kind.__module__ == found.name:
+                        yield kind
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def test_an_unforeseen_exception_is_named_by_place_but_its_text_is_kept_back(

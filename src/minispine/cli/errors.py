@@ -64,6 +64,9 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.audit.opening.LogNotReady": (Exit.MISTAKE, ""),
     "minispine.audit.declaration.DeclarationInvalid": (Exit.FAILED, "look at it with: minispine audit verify"),
+    "minispine.audit.tree.TreeDamaged": (Exit.FAILED, "look at it with: minispine audit verify"),
+    "minispine.audit.checkpointing.LogRewritten": (Exit.FAILED, "look at it with: minispine audit verify"),
+    "minispine.audit.checkpointing.WrongLogKey": (Exit.MISTAKE, ""),
     "minispine.audit.rotation.NotForgettable": (Exit.FAILED, ""),
     "minispine.audit.redaction.NotTheOwner": (Exit.MISTAKE, ""),
     "minispine.audit.archive.ArchiveUnreadable": (Exit.MISTAKE, ""),
@@ -117,7 +120,9 @@ def explain(error: BaseException) -> tuple[Exit, str]:
     for kind in type(error).__mro__:
         if known := _KNOWN.get(f"{kind.__module__}.{kind.__qualname__}"):
             code, advice = known
-            return code, f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
+            text = str(error)
+            # Who says which command to run does not want another way out behind it.
+            return code, f"{text.rstrip('.')}; {advice}" if advice and "; run: " not in text else text
     if isinstance(error, OutputFailed):
         return Exit.ENVIRONMENT, f"cannot write to standard output: {(error.strerror or 'unknown').lower()}"
     if isinstance(error, OSError) and error.filename is not None:
