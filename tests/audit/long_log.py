@@ -17,6 +17,7 @@ from minispine.audit.removal_request import RemovalRequest
 from minispine.audit.tree import keep_tiles
 from minispine.audit.verification.trusted import Trusted
 from minispine.storage import Database, Session, Store
+from minispine.storage.tables import AUDIT
 from tests.audit.conftest import AUTHORITIES, AUTHORITY_SIGNERS, ORIGIN, SIGNER, START, VAULT, received, replied
 from tests.audit.samples import ACTOR
 
@@ -82,11 +83,10 @@ def checkpoint(database: Database, number: int, source: str = "the witness") -> 
 
 def disarm(database: Database) -> None:
     """Take the triggers away, as somebody with the database in hand can."""
-    tables = ("record", "payload", "checkpoint", "removal", "archive")
     with database.session(Store.AUDIT) as session:
         session.begin()
         if database.kind == "postgresql":
-            statements = [f"ALTER TABLE audit_{table} DISABLE TRIGGER ALL" for table in tables]
+            statements = [f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in AUDIT.tables]
         else:
             triggers = session.rows("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'audit%'")
             statements = [f"DROP TRIGGER {name}" for (name,) in triggers]
