@@ -684,7 +684,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
     ),
     EventType.AUDIT_EXPORTED: Kind(
         meaning="Somebody took a copy of a part of the trail.",
-        needs=_BY | _QUERY | {"form": "csv, jsonl, fhir, report"},
+        needs=_BY | _QUERY | {"form": "csv, jsonl, fhir, evidence, report"},
         private_may=_QUERY_TYPED,
         writer=_COMMANDS,
     ),
