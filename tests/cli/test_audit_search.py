@@ -342,23 +342,6 @@ def test_an_export_that_fails_leaves_no_file(audit: Audit, tmp_path: Path, monke
     assert not file.exists()
 
 
-def test_progress_is_told_only_to_a_terminal_and_only_when_it_takes_long(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(audit_export.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = audit_export._Progress()
-    for written in range(1, 10_000):
-        now[0] += 0.0005
-        progress.at(written)
-    progress.end()
-    said = capsys.readouterr().err
-    assert said.startswith("\r4,096 events")
-    assert said.endswith("\n")
-    assert 5 < said.count("\r") < 10
-
-
 # ── what a patient may ask ──────────────────────────────────────────────────────────────────────────────────────────
 
 

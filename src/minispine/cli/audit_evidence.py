@@ -1,6 +1,5 @@
 """`minispine audit evidence`: take a period of the trail as evidence that can be verified without us."""
 
-import os
 from pathlib import Path
 
 from minispine.audit import evidence
@@ -8,6 +7,7 @@ from minispine.audit.evidence import EvidenceUnavailable
 from minispine.audit.verification import NoCheckpoint, trusted
 from minispine.cli.audit_criteria import ANYWHERE, Place, query, recorded
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.new_file import check_new, new_file
 
 
 def take(
@@ -34,15 +34,13 @@ def take(
         disclose: Let whoever has the file read what is recorded about patients, and the messages. Otherwise it takes
             the log's master keys.
     """
-    if output.exists():
-        raise Mistaken(f"{output}: is there already")
+    check_new(output)
     note = _note(checkpoint) if checkpoint is not None else None
     with recorded(
         place, query(first=first, last=last), command="audit evidence", private=disclose, form="evidence"
     ) as (trail, _):
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with new_file(output) as file:
                 said = evidence.write(
                     trail.database,
                     first,
@@ -52,13 +50,8 @@ def take(
                     checkpoint=note,
                     disclose=disclose,
                 )
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException as error:
-            output.unlink(missing_ok=True)
-            if isinstance(error, EvidenceUnavailable):
-                raise Failed(str(error)) from None
-            raise
+        except EvidenceUnavailable as problem:
+            raise Failed(str(problem)) from None
     print(f"records {first} to {last} are in {output}, proven by the checkpoint over {said.size} records")
     return Exit.DONE
 

@@ -1,11 +1,10 @@
 """`minispine audit export`: take a copy of a part of the trail, as a file that others read."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -14,7 +13,8 @@ from minispine.audit.export import as_csv, as_fhir, as_json_lines
 from minispine.audit.reading import Record
 from minispine.audit.search import Query
 from minispine.cli.audit_criteria import ANYTHING, ANYWHERE, Criteria, Place, recorded
-from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.errors import Exit
+from minispine.cli.new_file import check_new, new_file
 from minispine.cli.progress import Progress
 
 _FORMS: Final[dict[str, Callable[[Iterable[Record], Query], Iterator[bytes]]]] = {
@@ -23,8 +23,6 @@ _FORMS: Final[dict[str, Callable[[Iterable[Record], Query], Iterator[bytes]]]] =
     "fhir": as_fhir,
 }
 _HERE: Final = Path("-")
-_QUIET_S: Final = 2.0
-_EVERY_S: Final = 0.5
 
 
 def export(
@@ -51,8 +49,8 @@ def export(
         whole_exchanges: Find exchanges, of which the records may meet the criteria together, and write all of each.
         private: Write what is recorded about patients too.
     """
-    if output != _HERE and output.exists():
-        raise Mistaken(f"{output}: is there already")
+    if output != _HERE:
+        check_new(output)
     query = criteria.query()
     written = 0
     with recorded(place, query, command="audit export", private=private, form=format_) as (trail, before):
@@ -63,7 +61,7 @@ def export(
             before = Query()
         else:
             found = search.found(trail.database, vault, before, private=private)
-        with _opened(output) as file:
+        with nullcontext(sys.stdout.buffer) if output == _HERE else new_file(output) as file:
             progress = Progress(lambda written: f"{written:,} events")
             for line in _FORMS[format_](found, before):
                 file.write(line)
@@ -73,19 +71,3 @@ def export(
     if output != _HERE:
         print(f"{written - (format_ == 'csv')} events are in {output}")
     return Exit.DONE
-
-
-@contextmanager
-def _opened(output: Path) -> Iterator[BinaryIO]:
-    """The file, for its owner only; gone again if writing it fails, so that half an export is never taken for one."""
-    if output == _HERE:
-        yield sys.stdout.buffer
-        return
-    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            output.unlink(missing_ok=True)
-            raise

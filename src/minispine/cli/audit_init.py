@@ -9,16 +9,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minispine.audit import declaration, keyfiles
-from minispine.audit.note import Signer, Verifier, check_key_name
+from minispine.audit.note import Signer, check_key_name
 from minispine.audit.opening import open_database, open_log, origin_of, signer_for
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.notes import authority_key
 from minispine.cli.trail import CONFIG, now_us
 from minispine.config import load
 from minispine.config.settings import Storage
-from minispine.keys.files import KeyFileRefused, read_password, read_public, write_public, write_secret
+from minispine.keys.files import read_password, write_public, write_secret
 from minispine.storage import Database, Store, role
 
+_INSTANCE: Final = "audit-init"
 _LEAST_PASSPHRASE: Final = 12
 
 
@@ -97,9 +99,6 @@ def init(
     return Exit.DONE
 
 
-_INSTANCE: Final = "audit-init"
-
-
 def authority(name: str, *, key: Path, passphrase_file: Path | None = None) -> int:
     """Make the key pair of a redaction authority, who runs this on a machine of their own.
 
@@ -165,14 +164,6 @@ def _warn_of_owner(database: Database) -> None:
                     " are: make another one serve, with --owner-url.",
                     file=sys.stderr,
                 )
-
-
-def authority_key(file: Path) -> Verifier:
-    """Read the public key of an authority. Raises `KeyFileRefused`."""
-    try:
-        return Verifier.parse(read_public(file).decode().strip())
-    except ValueError:
-        raise KeyFileRefused(file, "is not a public key as `minispine audit authority` writes it") from None
 
 
 def _asked_for() -> str:

@@ -14,16 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from minispine.audit import declaration, keyfiles, rotation
 from minispine.audit.declaration import Declaration, DeclarationInvalid
 from minispine.audit.keyfiles import LOG_KEY, MASTER_KEYS, MASTER_KEYS_VARIABLE, NEXT_LOG_KEY
-from minispine.audit.note import MAX_NOTE_BYTES, Signer, Verifier
+from minispine.audit.note import Signer, Verifier
 from minispine.audit.note import sign as sign_note
 from minispine.audit.opening import signer_for
 from minispine.audit.reading import last_sequence
 from minispine.cli.account import actor
-from minispine.cli.audit_init import authority_key
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.notes import authority_key, read_note
 from minispine.cli.progress import Progress, of_records
 from minispine.cli.trail import CONFIG, OpenTrail, opened
-from minispine.keys.files import read_public
 from minispine.keys.ring import KeyRing
 from minispine.storage import Database
 
@@ -133,7 +132,7 @@ def change_keys(
         if signed is None:
             print(_proposal(trail, folder, new_log_key=new_log_key, authorities=authority), end="")
         else:
-            _put_in_force(trail, folder, _read(signed))
+            _put_in_force(trail, folder, read_note(signed))
     return Exit.DONE
 
 
@@ -246,16 +245,6 @@ def _in_force(trail: OpenTrail) -> Declaration:
     if declared is None:
         raise Failed("the audit log has not been begun; run: minispine audit init")
     return declared
-
-
-def _read(file: Path) -> str:
-    content = read_public(file)
-    if len(content) > MAX_NOTE_BYTES:
-        raise Mistaken(f"{file}: it is too long")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise Mistaken(f"{file}: it is not text in UTF-8") from None
 
 
 @contextmanager

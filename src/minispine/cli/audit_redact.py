@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from minispine.audit import archive as archives
 from minispine.audit import declaration, redaction
 from minispine.audit.declaration import Declaration, DeclarationInvalid
-from minispine.audit.note import MAX_NOTE_BYTES, Signer, Verifier
+from minispine.audit.note import Signer
 from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, parse_ranges
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.notes import authority_key, read_note
 from minispine.cli.trail import CONFIG, opened
-from minispine.keys.files import KeyFileRefused, read_password, read_public, read_secret, write_public
+from minispine.keys.files import KeyFileRefused, read_password, read_secret, write_public
 
 
 def redaction_request(*, reference: str, records: str, config: Path = CONFIG) -> int:
@@ -107,7 +108,7 @@ def redact(
     owner_password_file
         The file of the owner's password.
     """
-    note = _read(request)
+    note = read_note(request)
     with opened(config, owner_url=owner_url, owner_password_file=owner_password_file) as trail, trail.log() as log:
         try:
             done = redaction.redact(trail.database, log, note, actor=actor(), archives=archives.at(archive))
@@ -145,7 +146,7 @@ def _publish(directory: Path | None, note: str) -> None:
 
 
 def _text_and_signatures(file: Path) -> tuple[str, list[str]]:
-    text, blank, block = _read(file).partition("\n\n")
+    text, blank, block = read_note(file).partition("\n\n")
     text = f"{text}\n" if blank else text
     try:
         RemovalRequest.decode(text)
@@ -157,22 +158,9 @@ def _text_and_signatures(file: Path) -> tuple[str, list[str]]:
     return text, block.splitlines(keepends=True)
 
 
-def _read(file: Path) -> str:
-    content = read_public(file)
-    if len(content) > MAX_NOTE_BYTES:
-        raise Mistaken(f"{file}: it is too long")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise Mistaken(f"{file}: it is not text in UTF-8") from None
-
-
 def _signer(key: Path, passphrase_file: Path | None) -> Signer:
     public = key.with_name(f"{key.name}.pub")
-    try:
-        named = Verifier.parse(read_public(public).decode().strip())
-    except ValueError:
-        raise KeyFileRefused(public, "is not a public key as `minispine audit authority` writes it") from None
+    named = authority_key(public)
     content = read_secret(key)
     passphrase = read_password(passphrase_file) if passphrase_file else getpass.getpass("Passphrase: ")
     try:

@@ -16,7 +16,8 @@ import msgspec
 from minispine.audit.events import EventType
 from minispine.cli.errors import Failed, Mistaken
 from minispine.cli.output import table
-from minispine.cli.registry import CONFIG, OpenRegistry, opened
+from minispine.cli.registry import OpenRegistry, opened
+from minispine.cli.trail import CONFIG
 from minispine.cli.values import (
     Operations,
     PerhapsReason,

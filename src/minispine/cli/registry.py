@@ -3,12 +3,11 @@
 No change is made without a record of who made it, and none that the provider could not take.
 """
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -18,11 +17,10 @@ from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.opening import open_database, open_log
 from minispine.cli.account import actor
+from minispine.cli.trail import now_us
 from minispine.config import load
 from minispine.provider import in_force
 from minispine.storage import Database, Document, DocumentVersion, Registry, Snapshot
-
-CONFIG: Final = Path("minispine.toml")
 
 
 class OpenRegistry:
@@ -104,12 +102,8 @@ def opened(config: Path) -> Iterator[OpenRegistry]:
     keys = keyfiles.load(settings.audit.keys)
     with open_database(settings.storage) as database:
         database.check_schema()
-        log = open_log(database, keys, settings=settings, instance=str(uuid.uuid4()), now=_now_us)
+        log = open_log(database, keys, settings=settings, instance=str(uuid.uuid4()), now=now_us)
         try:
             yield OpenRegistry(database, log)
         finally:
             log.close_now()
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -17,7 +17,8 @@ from cyclopts import Parameter
 from minispine.audit.events import EventType
 from minispine.cli.errors import Failed, Mistaken
 from minispine.cli.output import table
-from minispine.cli.registry import CONFIG, OpenRegistry, opened
+from minispine.cli.registry import OpenRegistry, opened
+from minispine.cli.trail import CONFIG
 from minispine.cli.values import Reason, read_text, unknown
 from minispine.provider.in_force import TABLE, Unusable
 from minispine.vocabulary import codes, spine_codes
