@@ -23,7 +23,6 @@ from minispine.wire.soap import AnswerUnreadable, Fault
 
 _TELLING: Final = (EventType.EXCHANGE_REPLIED, EventType.EXCHANGE_SPINE_ANSWERED, EventType.RECORD_CHANGED)
 
-
 _ORDER: Final = {
     field: place
     for place, field in enumerate(

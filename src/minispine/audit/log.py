@@ -1,6 +1,6 @@
 """`AuditLog`: what the rest of the product knows of the log when it writes.
 
-Reading is in ``reading.py`` and checking in ``verification.py``.
+Reading is in ``reading.py`` and checking in ``verification/``.
 """
 
 import asyncio

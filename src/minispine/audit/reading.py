@@ -1,8 +1,8 @@
 """Reading the log: its records by their sequence, their events, and the messages kept with them.
 
 Everything is read in short transactions, a page at a time, so that a reader never holds up a writer or keeps more than
-a page in memory. Which records meet a condition is ``search.py``'s question, whether the log is intact
-``verification.py``'s, and that reading is itself recorded is its caller's duty (``looking.py``).
+a page in memory. Which records meet a condition is ``search.py``'s question, whether the log is intact that of
+``verification/``, and that reading is itself recorded is its caller's duty (``looking.py``).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""By what a record can be found: the terms of its events. No I/O; how they are kept is in ``index.py``.
+"""By what a record can be found: the terms of its events. No I/O; how they are kept is in ``index/``.
 
 A term is a kind and a value. Which fields of an event give which kinds is the table below; it is a promise to whoever
 searches, and a field that joins it is only found in records written before after `minispine audit reindex`.

@@ -23,7 +23,7 @@ GROUPS: Final[dict[str, str]] = {
     "config": "Check minispine.toml, or print one to start from.",
     "client": "Register the client systems that may call the provider.",
     "table": "Look at the reference tables in force, or put one of your own in their place.",
-    "audit": "Read the audit trail, and check that it is intact.",
+    "audit": "Begin the audit trail, read it, check that it is intact, and keep it.",
 }
 
 COMMANDS: Final[dict[str, str]] = {
