@@ -130,7 +130,7 @@ def test_refused_attempts_and_functions_are_told_apart(database: Database, happe
 @pytest.mark.requirement("IG-3.9.3", "c")
 def test_looks_at_the_trail_about_a_patient_are_in_the_next_report(database: Database, happen: Happen) -> None:
     officer = Actor(user_id="p.officer", name="Pat Officer").as_data()
-    told = {"actor": officer, "at": day(1), "private_shown": True}
+    told: dict[str, Any] = {"actor": officer, "at": day(1), "private_shown": True}
     query = Query(patient="944 931 0467", from_=5)
     happen(day(1), looked(query, command="audit search", **told))
     happen(day(1), looked(query, command="audit export", form="csv", **told))
