@@ -163,7 +163,8 @@ class _Evidence:
             order = signed_request(data.get("request"), self._in_force(sequence))
         except RequestInvalid as error:
             return Broken(sequence, "removal", f"it is not what both authorities have signed: {error}")
-        self._removed.update(each for each in order.sequences if each < sequence)
+        end = self._keys.end_of(order.epoch)
+        self._removed.update(each for each in order.sequences if each < sequence and (end is None or each <= end))
         self._observations.add("removed", sequence, f"payloads were destroyed on the order {order.reference}")
         return None
 

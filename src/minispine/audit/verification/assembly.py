@@ -64,7 +64,7 @@ class Assembly:
         found = _first(
             self._upper.finish(),
             self.checkpoints.finish(size),
-            self._missing.finish(size, self.keys.last),
+            self._missing.finish(size, self.keys),
             self._wrong_key(),
             None if head is None else self._wrong_head(head),
         )
@@ -104,7 +104,7 @@ class Assembly:
                     text = f"epoch {restored.epoch} begins: {restored.lost}, as {restored.approved_by} approved"
                     self.observations.add("restored", noted.sequence, text)
             elif event["type"] in EXPLAINING:
-                found = self._missing.explain(noted.sequence, event, self.keys.last)
+                found = self._missing.explain(noted.sequence, event, self.keys)
             if found is not None:
                 return found
         return None

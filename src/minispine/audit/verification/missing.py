@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import msgspec
 
-from minispine.audit.declaration import Declaration
 from minispine.audit.encoding import read_leaf
 from minispine.audit.events import EventType
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, signed_request
@@ -13,6 +12,7 @@ from minispine.audit.verification.archives import Archives
 from minispine.audit.verification.checkpoints import Observe
 from minispine.audit.verification.findings import Broken
 from minispine.audit.verification.sources import Source
+from minispine.audit.verification.stated import StatedKeys
 
 EXPLAINING: Final = (EventType.AUDIT_PAYLOAD_REMOVED, EventType.AUDIT_ARCHIVED)
 """The events that say why payloads are not there."""
@@ -52,19 +52,19 @@ class MissingPayloads:
                 return Broken(sequence, "payload", "the payload is neither here nor in its archive")
         return None
 
-    def explain(self, sequence: int, event: dict[str, Any], declared: Declaration | None) -> Broken | None:
-        """Take a record that says why payloads are not there; `declared` are the keys in force when it was written."""
+    def explain(self, sequence: int, event: dict[str, Any], keys: StatedKeys) -> Broken | None:
+        """Take a record that says why payloads are not there; `keys` are those stated when it was written."""
         if event["type"] == EventType.AUDIT_PAYLOAD_REMOVED:
-            return self._take_order(sequence, event["data"], declared)
+            return self._take_order(sequence, event["data"], keys)
         return self._take_archive(sequence, event["data"])
 
-    def finish(self, last: int, declared: Declaration | None) -> Broken | None:
+    def finish(self, last: int, keys: StatedKeys) -> Broken | None:
         """Every record up to the last was taken. Those that say why a payload went meanwhile may come after it."""
         records = {*self._removals.values(), *(each.record for each in self._archives)}
         for record in sorted(record for record in records if record > last):
             leaf = self._source.leaf(record)
             for event in read_leaf(leaf)["events"] if leaf else ():
-                found = self.explain(record, event, declared) if event["type"] in EXPLAINING else None
+                found = self.explain(record, event, keys) if event["type"] in EXPLAINING else None
                 if found is not None:
                     return found
         return self._unsaid(set(self._removals.values()), [each.record for each in self._archives])
@@ -79,11 +79,13 @@ class MissingPayloads:
     def _archive_of(self, sequence: int) -> str | None:
         return next((each.name for each in self._archives if each.first <= sequence <= each.last), None)
 
-    def _take_order(self, sequence: int, data: dict[str, Any], declared: Declaration | None) -> Broken | None:
+    def _take_order(self, sequence: int, data: dict[str, Any], keys: StatedKeys) -> Broken | None:
         try:
-            order = signed_request(data.get("request"), declared)
+            order = signed_request(data.get("request"), keys.last)
         except RequestInvalid as error:
             return Broken(sequence, "removal", f"it is not what both authorities have signed: {error}")
+        # Later records have numbers that were others' when it was ordered.
+        order = msgspec.structs.replace(order, ranges=order.ranges_up_to(keys.end_of(order.epoch)))
         self._orders[sequence] = order
         self._observe("removed", sequence, f"payloads were destroyed on the order {order.reference}: {order.records}")
         for first, last in order.ranges:

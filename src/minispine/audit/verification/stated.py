@@ -93,6 +93,10 @@ class StatedKeys:
         """The last key of an epoch."""
         return next((each.log_key for _, each in reversed(self.declarations) if each.epoch == epoch), None)
 
+    def end_of(self, epoch: int) -> int | None:
+        """The last record of an epoch, or of what is left of it; None for the one that the log is in."""
+        return next((each.sequence - 1 for each in self.restored if each.epoch == epoch + 1), None)
+
     @staticmethod
     def _wrong(sequence: int, event: dict[str, Any], before: Declaration | None, stated: Declaration) -> str | None:
         if event["type"] == EventType.AUDIT_BEGUN:
