@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from minispine.audit import reading
+from minispine.storage import Database
 from tests.journeys.conftest import HouseMaker
 from tests.journeys.house import MINISPINE, House, Spine, alive, head, until
 from tests.journeys.messages import BY_NUMBER, VERIFY, Answer, Message
+from tests.journeys.test_questions import five
 
 SLOW = {"action": "delay", "seconds": 1.0}
 
@@ -290,6 +293,41 @@ def test_whatever_happens_on_the_way_to_spine_has_a_code_and_a_record(shared: Ho
     assert sent == [call["message_id"] for call in spine.calls()[before:]]
     assert len(set(sent)) == len(sent)
     assert events[-1]["data"]["code"] == code
+
+
+UNANSWERED = ("reset", "silence", "late", "truncated")
+"""The faults by which no whole answer leaves Spine."""
+
+
+@pytest.mark.requirement("IG-3.9.2", "e")
+def test_a_mixed_run_leaves_as_many_messages_in_the_trail_as_spine_was_sent_and_sent(
+    shared: House, spine: Spine
+) -> None:
+    first, before = shared.last() + 1, len(spine.calls())
+    person = spine.people("plain", 1)[0]
+    assert [shared.ask(message).code for message in five(person)] == ["SMSP-0000"] * 5
+    for rule, _ in FAULTS.values():
+        spine.faults(rule)
+        shared.ask(question())
+    spine.faults()
+    calls = spine.calls()[before:]
+    sent, received = _messages(shared, first)
+    rows = [e for e in shared.trail(first) if e["type"] in ("exchange.spine-answered", "exchange.spine-silent")]
+    assert [row["data"]["message_id"] for row in rows] == [call["message_id"] for call in calls]
+    assert sent == len(calls) > 5 + len(FAULTS)
+    names = {rule["action"] for rule, _ in (FAULTS[name] for name in UNANSWERED)}
+    assert received == sum(call["fault"] not in names for call in calls)
+
+
+def _messages(house: House, first: int) -> tuple[int, int]:
+    """How many messages to Spine, and from it, are kept with the records from `first` on."""
+    with Database.open(house.settings["storage"]["url"]) as database:
+        names = [
+            body.name
+            for sequence in range(first, reading.last_sequence(database) + 1)
+            for body in reading.bodies(database, sequence, house.vault)
+        ]
+    return sum(n.startswith("spine-request-") for n in names), sum(n.startswith("spine-answer-") for n in names)
 
 
 @pytest.mark.parametrize("action", ["soap-fault", "reject"])

@@ -1,11 +1,13 @@
 """A client developer asks all five questions about people of every kind, and the trail tells what became of each."""
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minispine.audit.encoding import iso_time
 from minispine.domain.operations import Operation
 from minispine.domain.patient import Patient
 from minispine.domain.request import LocalIdentifier
@@ -214,6 +216,20 @@ def test_the_trail_of_one_question_leads_to_spine_and_back(house: House, spine: 
     assert replied["private"] == {"nhs_number": person["nhs_number"]}
     assert answer.texts("//wsa:MessageID/text()") == [replied["data"]["message_id"]]
     assert answer.texts("//wsa:RelatesTo/text()") == [message.message_id]
+
+
+@pytest.mark.requirement("IG-3.9.4", "c")
+def test_each_row_has_the_time_of_its_event(house: House, spine: Spine) -> None:
+    person = spine.people("plain", 1)[0]
+    message = Message(VERIFY, nhs_number=person["nhs_number"], birth_date=person["birth_date"])
+    before = iso_time(time.time_ns() // 1000)
+    assert house.ask(message).code == "SMSP-0000"
+    after = iso_time(time.time_ns() // 1000)
+    at = {event["type"]: event["at"] for event in house.exchange(message.message_id)}
+    asking = [at["exchange.received"], at["exchange.asked"]]
+    answering = [at["exchange.spine-answered"], at["exchange.replied"]]
+    times = [before, *asking, spine.calls()[-1]["time"], *answering, after]
+    assert times == sorted(times)
 
 
 @pytest.mark.requirement("ACCESS-1", "a")
