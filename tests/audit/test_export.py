@@ -136,7 +136,7 @@ def test_csv_has_a_row_for_each_event_with_who_did_it_and_what_came_of_it(databa
     assert all(re.fullmatch("[0-9a-f]{64}", row["leaf_hash"]) for row in rows)
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "  @x"])
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "  @x", "\uff1d1"])
 def test_a_cell_that_would_be_a_formula_is_made_harmless(cell: str) -> None:
     assert harmless(cell) == "'" + cell
 

@@ -14,7 +14,7 @@ from minispine.audit.subject_access import report as written
 from minispine.audit.words import uk_time
 from minispine.cli.audit_criteria import ANYWHERE, NhsNumberFile, Place, nhs_number_in, query, read_moment, recorded
 from minispine.cli.errors import Exit
-from minispine.cli.output import pairs
+from minispine.cli.output import pairs, plain
 
 
 def report(
@@ -42,7 +42,7 @@ def report(
     with recorded(place, wanted, command="audit report", private=True, form="report") as (trail, before):
         found = accesses(trail.database, trail.keys.vault(), number, last=before.last, **bounds)
         for line in written(number, found, period=period):
-            print(line)
+            print(plain(line))
     return Exit.DONE
 
 

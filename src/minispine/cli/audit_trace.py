@@ -14,8 +14,10 @@ from minispine.audit.tracing import steps
 from minispine.audit.words import uk_time
 from minispine.cli.audit_criteria import ANYWHERE, NhsNumberFile, Place, nhs_number_in, query, recorded
 from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.output import plain
 from minispine.cli.trail import OpenTrail
 from minispine.domain.nhs_number import is_valid
+from minispine.keys.files import write_secret
 
 _HERE: Final = Path("-")
 
@@ -67,32 +69,31 @@ def trace(
 def _print(exchange: Exchange) -> None:
     first = exchange.records[0]
     name = f"exchange {first.exchange}" if first.exchange is not None else f"record {first.sequence}, of no exchange"
-    print(", ".join([name] + ([f"client {first.client}"] if first.client else [])))
+    print(plain(", ".join([name] + ([f"client {first.client}"] if first.client else []))))
     if first.client_message_id:
-        print(f"message of the client {first.client_message_id}")
+        print(plain(f"message of the client {first.client_message_id}"))
     if first.repeats:
         print(f"repeats the message of exchange {first.repeats}")
     for step in steps(exchange):
         when = uk_time(step.at, fraction=6) if step.at is not None else ""
         place = f"record {step.sequence}" if step.sequence is not None else ""
-        print(f"  {when:33}  {place:14}  {step.act:11}  {step.text}")
+        print(f"  {when:33}  {place:14}  {step.act:11}  {plain(step.text)}")
 
 
 def _write_out(trail: OpenTrail, record: Record, folder: Path) -> None:
     if record.absent is not None:
         said = f"{record.absent.why}, {record.absent.reference}" if record.absent.reference else record.absent.why
-        print(f"  record {record.sequence}: its messages are not here ({said})")
+        print(f"  record {record.sequence}: its messages are not here ({plain(said)})")
     for body in bodies(trail.database, record.sequence, trail.keys.vault()):
         cut = f", the beginning of {body.cut.length} with SHA-256 {body.cut.digest.hex()}" if body.cut else ""
         if folder == _HERE:
             print(f"\n── record {record.sequence}, {body.name}: {len(body.content)} bytes{cut}")
-            print(body.content.decode("utf-8", "backslashreplace"))
+            print(plain(body.content.decode("utf-8", "backslashreplace"), keep="\n\t"))
         else:
             print(f"  {_file(folder, record.sequence, body)}: {len(body.content)} bytes{cut}")
 
 
 def _file(folder: Path, sequence: int, body: Body) -> Path:
     file = folder / f"{sequence:09d}-{re.sub(r'[^a-z0-9-]', '_', body.name)}.xml"
-    file.touch(mode=0o600)
-    file.write_bytes(body.content)
+    write_secret(file, body.content)  # in the place of whatever has that name, never through it
     return file

@@ -26,6 +26,7 @@ from minispine.audit.verification import (
     trusted,
 )
 from minispine.cli.errors import Exit, Mistaken
+from minispine.cli.output import plain
 from minispine.cli.progress import Progress, of_records
 from minispine.cli.trail import CONFIG, OpenTrail, opened
 
@@ -102,7 +103,7 @@ def verify(
 def _tell(result: Result) -> int:
     """Print what a verification came to, and give the exit code for it."""
     if isinstance(result, Broken):
-        print(f"record {result.sequence} is not as it was written: {result.check}: {result.detail}")
+        print(f"record {result.sequence} is not as it was written: {result.check}: {plain(result.detail)}")
         return Exit.FAILED
     if isinstance(result, Unrecorded):
         print(f"the registry holds version {result.version} of {result.kind} {result.key}, and no record says so")
@@ -136,7 +137,8 @@ def _tell_evidence(result: Upheld | Broken) -> int:
 
 def _tell_observations(observations: Iterable[Observation]) -> None:
     for each in observations:
-        print(f"  record {each.sequence}: {each.text}" if each.sequence else f"  {each.text}")
+        text = plain(each.text)  # it names what a record says, and so what somebody else wrote
+        print(f"  record {each.sequence}: {text}" if each.sequence else f"  {text}")
 
 
 def _unproven() -> int:
@@ -157,7 +159,7 @@ def _index_is_right(trail: OpenTrail, archives: Archives) -> bool:
     found = 0
     unseen = not_given(trail.database, archives)
     for _, _, name in unseen:
-        print(f"  {name} is needed to tell by which patients its records are found (--archive)")
+        print(f"  {plain(name)} is needed to tell by which patients its records are found (--archive)")
     for difference in differences(trail.database, entries_of(trail.database, trail.keys.vault(), archives)):
         if difference.kind == "false" and any(first <= difference.sequence <= last for first, last, _ in unseen):
             continue

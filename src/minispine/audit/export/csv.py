@@ -35,7 +35,8 @@ COLUMNS: Final = (
 )
 """`who` to `message_id` are taken out of `data`, which is there in full; `private` is empty unless it was read."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The wide forms are signs too where East Asian writing is set."""
 
 
 def as_csv(found: Iterable[Record], query: Query) -> Iterator[bytes]:
