@@ -7,6 +7,7 @@ import re
 import msgspec
 import pytest
 
+from minispine.audit.encoding import prepare
 from minispine.audit.events import AuditUnavailable, Entry, EventType, Receipt
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import (
@@ -22,13 +23,14 @@ from minispine.domain.outcome import (
     Unavailable,
     Unusable,
 )
-from minispine.domain.patient import SpineAddress, SpineName
+from minispine.domain.patient import SpineAddress, SpineName, SpineTelecom
 from minispine.domain.question import CrossCheck, Retrieval, Trace
 from minispine.provider.admission import Admission
 from minispine.provider.clients import Compatibility
 from minispine.provider.exchange import Answer
 from minispine.vocabulary.spine_codes import load_spine_codes, shipped_document
 from minispine.wire import soap
+from tests.audit.conftest import VAULT
 from tests.provider.conftest import BY_NAME, BY_NUMBER, FOUND, NUMBER, RECORD, Scene, read, replace
 
 VERIFY = Operation.VERIFY_NHS_NUMBER
@@ -690,6 +692,27 @@ def test_a_defect_is_fault_2200_with_a_reference_and_none_of_its_words(
     assert fault.diagnostic.startswith("reference ")
     assert scene.log.entries[-1].closes
     assert "exchange.py" in capsys.readouterr().out
+
+
+def test_an_answer_with_more_alterations_than_a_record_holds_is_on_record_all_the_same(scene: Scene) -> None:
+    append = scene.log.append
+
+    async def as_written(entry: Entry) -> Receipt:
+        prepare(entry, instance="provider", vault=VAULT)
+        return await append(entry)
+
+    scene.log.append = as_written  # type: ignore[method-assign]
+    unfit = tuple(SpineTelecom(use="HP", value=f"gopher:{number}") for number in range(1000))
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, Found(event="found", record=replace(RECORD, telecoms=unfit)), **BY_NUMBER)
+    assert read(answer).code == "2200"
+    last = scene.log.entries[-1]
+    assert last.closes
+    assert [event.type.value for event in last.events[-3:]] == [
+        "exchange.spine-answered",
+        "exchange.refused",
+        "exchange.replied",
+    ]
+    assert {"spine-answer-1", "reply"} <= {body.name for body in last.bodies}
 
 
 MANDATORY = {

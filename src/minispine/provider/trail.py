@@ -189,8 +189,8 @@ class Trail:
         self._events = [event for event in self._events if event.type not in asking]
 
     def withdraw_reply(self) -> None:
-        """Take back the reply noted, if one was: it was not given after all."""
-        told = (EventType.EXCHANGE_REPLIED, EventType.EXCHANGE_UNDELIVERED)
+        """Take back the reply noted, if one was, and what was altered for it: it was not given after all."""
+        told = (EventType.EXCHANGE_ALTERED, EventType.EXCHANGE_REPLIED, EventType.EXCHANGE_UNDELIVERED)
         self._events = [event for event in self._events if event.type not in told]
         self._bodies = [body for body in self._bodies if body.name != "reply"]
 
