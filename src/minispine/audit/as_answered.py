@@ -13,7 +13,7 @@ import msgspec
 from minispine.audit.events import Body, EventType
 from minispine.audit.reading import Absent, Record, bodies, records
 from minispine.audit.search import Query, matching
-from minispine.audit.terms import bare_number, terms_of
+from minispine.audit.terms import bare_number, patients_of
 from minispine.audit.vault import Vault
 from minispine.domain.patient import Address, Name, Patient, Practice, Telecom
 from minispine.domain.request import Reply
@@ -93,7 +93,7 @@ def replies(database: Database, vault: Vault, record: Record) -> Iterator[Reply]
 def _told(database: Database, vault: Vault, record: Record, number: str) -> Iterator[Answered]:
     """What a record tells of a patient, the last thing first."""
     for event, private in zip(reversed(record.events), reversed(record.privates or ()), strict=True):
-        if number not in _patients(private):
+        if number not in patients_of((private,)):
             continue
         told: dict[str, Any] | None
         if event["type"] == EventType.RECORD_CHANGED:
@@ -127,11 +127,6 @@ def _reply(body: Body) -> Reply | None:
         return None if operation is None else pds.read_response(operation, response.payload)
     except AnswerUnreadable:
         return None
-
-
-def _patients(private: dict[str, Any]) -> set[str]:
-    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=(private,))
-    return {value for _, value in found}
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

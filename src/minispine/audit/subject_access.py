@@ -15,7 +15,7 @@ from minispine.audit.as_answered import details_of, replies
 from minispine.audit.events import EventType
 from minispine.audit.reading import Record
 from minispine.audit.search import Exchange, Query, exchanges
-from minispine.audit.terms import bare_number, terms_of
+from minispine.audit.terms import bare_number, patients_of
 from minispine.audit.vault import Vault
 from minispine.audit.words import organisation, uk_time, who
 from minispine.domain.nhs_number import grouped
@@ -96,7 +96,7 @@ def accesses(
         if first is not None:
             yield _question(database, vault, number, exchange, first, [(e, p) for _, e, p in events])
         for record, event, private in events:
-            if event["type"] in _ACTS and number in _patients(private):
+            if event["type"] in _ACTS and number in patients_of((private,)):
                 yield _act(record, event, private)
 
 
@@ -209,7 +209,7 @@ def _outcome(number: str, exchange: Exchange, events: Sequence[tuple[Told, Told]
         code = data.get("code") or data.get("fault")
         if data.get("fault"):
             said.append(f"It failed ({code}). Nothing about you was given.")
-        elif number in _patients({"nhs_number": private.get("nhs_number")}) or ours:
+        elif number in patients_of(({"nhs_number": private.get("nhs_number")},)) or ours:
             said.append(f"It was answered ({code}).")
             if data["source"] == "cache":
                 said.append("The answer was a copy kept here from before.")
@@ -234,8 +234,3 @@ def _shown(ours: Iterable[Reply]) -> Iterator[tuple[str, str]]:
             yield "nhs number", "confirmed" if reply.verified else "not confirmed"
         elif reply.nhs_number is not None:
             yield "nhs number", reply.nhs_number
-
-
-def _patients(private: Told) -> set[str]:
-    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=(private,))
-    return {value for _, value in found}

@@ -72,6 +72,12 @@ def terms_of(
     return terms
 
 
+def patients_of(privates: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Whom private parts of events are about: NHS numbers, and ids that patients have here."""
+    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
+    return {value for _, value in found}
+
+
 def bare(identifier: str) -> str:
     """An identifier as it is compared: of a UUID, the digits alone, in upper case."""
     if len(identifier) < 36:

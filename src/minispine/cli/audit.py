@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from minispine.audit import reading, search
+from minispine.audit.export.json_lines import encode_line
 from minispine.audit.search import Page, Query
-from minispine.audit.terms import terms_of
+from minispine.audit.terms import patients_of
 from minispine.audit.vault import Vault
 from minispine.audit.words import organisation, result, uk_time, who
 from minispine.cli.audit_criteria import (
@@ -23,7 +24,6 @@ from minispine.cli.audit_criteria import (
     ANYWHERE,
     Criteria,
     Place,
-    encode_line,
     nhs_number_in,
     recorded,
 )
@@ -183,5 +183,4 @@ def _patients(event: dict[str, Any]) -> str:
     for gone in ("removed", "archived", "missing"):
         if gone in event:
             return f"({gone}: {event[gone]})" if event[gone] is not True else f"({gone})"
-    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=(event["private"],))
-    return ", ".join(sorted(value for _, value in found))
+    return ", ".join(sorted(patients_of((event["private"],))))

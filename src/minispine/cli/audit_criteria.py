@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import Parameter
 
-from minispine.audit.encoding import encode_json
 from minispine.audit.events import EventType
 from minispine.audit.looking import looked
 from minispine.audit.search import Query
@@ -174,8 +173,3 @@ def read_moment(text: str, *, end_of_day: bool = False) -> int:
     elif moment.tzinfo is None:
         raise Mistaken(f"{text!r} needs its offset: {text}Z in winter, {text}+01:00 in summer")
     return round(moment.timestamp() * 1_000_000)
-
-
-def encode_line(event: dict[str, object]) -> bytes:
-    """One event as a line of JSON, its keys in the order that `reading.told` gives them."""
-    return b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(key), encode_json(value)) for key, value in event.items())

@@ -20,7 +20,7 @@ from minispine.audit.encoding import encode_json
 from minispine.audit.events import EventType
 from minispine.audit.reading import Record
 from minispine.audit.search import Query, asked_for
-from minispine.audit.terms import terms_of
+from minispine.audit.terms import patients_of
 from minispine.audit.words import organisation, result
 from minispine.domain.nhs_number import is_valid
 
@@ -292,8 +292,7 @@ def _user(
 
 def _patients(private: Json, asked: Json | None) -> list[str]:
     privates = (private, asked["private"]) if asked else (private,)
-    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
-    return sorted(value for _, value in found)
+    return sorted(patients_of(privates))
 
 
 def _patient(number: str) -> Json:

@@ -1,6 +1,7 @@
 """JSON lines: each event as `reading.told` gives it, with the hash of its record's leaf as `leaf_hash`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from minispine.audit.encoding import encode_json
 from minispine.audit.reading import Record
@@ -12,5 +13,9 @@ def as_json_lines(found: Iterable[Record], query: Query) -> Iterator[bytes]:
     for record in found:
         digest = record.hash.hex()
         for event in asked_for(record, query):
-            members = (event | {"leaf_hash": digest}).items()
-            yield b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(name), encode_json(value)) for name, value in members)
+            yield encode_line(event | {"leaf_hash": digest})
+
+
+def encode_line(event: Mapping[str, Any]) -> bytes:
+    """One event as a line of JSON, its keys in the order in which they are given."""
+    return b"{%b}\n" % b",".join(b"%b:%b" % (encode_json(name), encode_json(value)) for name, value in event.items())
