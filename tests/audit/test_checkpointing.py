@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minispine.audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint, signed_at_s
 from minispine.audit.checkpointing import (
-    TURN,
     Checkpointer,
     LogRewritten,
     StoredCheckpoint,
@@ -21,6 +20,7 @@ from minispine.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from minispine.audit.note import SignatureInvalid, sign
 from minispine.audit.sealing import NotBegun
 from minispine.storage import Database, StorageUnavailable, Store
+from minispine.storage.turns import Turn, take
 from tests.audit import naive_merkle
 from tests.audit.checkpoints import grow, leaves, tamper
 from tests.audit.conftest import AUTHORITIES, ORIGIN, SIGNER, Clock, LogMaker
@@ -301,7 +301,7 @@ def test_a_process_that_was_stopped_while_it_made_one_does_not_keep_others_from_
         make_log(database)
         stopped = database.session(Store.AUDIT)
         stopped.begin()
-        stopped.run("SELECT pg_advisory_xact_lock(?)", (TURN,))
+        take(stopped, Turn.CHECKPOINT)
         assert Checkpointer(database, KEY, now=clock).make().number == 1
         with pytest.raises(StorageUnavailable):
             stopped.commit()

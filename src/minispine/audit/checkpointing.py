@@ -17,12 +17,11 @@ from minispine.audit.note import NoteUnverified, Signer
 from minispine.audit.sealing import NotBegun
 from minispine.audit.tree import StoredTree, TreeDamaged, keep_tiles
 from minispine.storage import Database, Session, Store
+from minispine.storage.turns import Turn, take
 
 IDLE_INTERVALS: Final = 10
 """A log to which nothing is added gets a checkpoint after so many intervals, which shows that it is still there."""
 
-TURN: Final = 0x6D696E69_00000003
-"""The advisory lock under which a checkpoint is made on PostgreSQL."""
 _LAST: Final = "SELECT number, at, epoch, size, note FROM audit_checkpoint ORDER BY number DESC LIMIT 1"
 _HEAD: Final = "SELECT sequence, frontier, epoch, declared FROM audit_head WHERE id = 1"
 _KEEP: Final = "INSERT INTO audit_checkpoint (number, at, epoch, size, note) VALUES (?, ?, ?, ?, ?)"
@@ -117,9 +116,7 @@ class Checkpointer:
             keep_tiles(self._database, size, between=self._between)
             with self._database.session(Store.AUDIT) as session:
                 session.begin()
-                if session.kind == "postgresql":
-                    # Of the transaction, so that the server ends it with that of a process that was stopped.
-                    session.run("SELECT pg_advisory_xact_lock(?)", (TURN,))
+                take(session, Turn.CHECKPOINT)
                 made = self._made(session, due)
                 session.commit()
         except TreeDamaged as damage:

@@ -3,6 +3,7 @@
 A claim ends with its process however that ends, so whoever finds an instance without a claim knows that it is dead.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -101,7 +102,10 @@ class _AdvisoryClaim:
 
     def release(self) -> None:
         if self._session is not None:
-            self._session.discard()  # the server drops the lock with the connection
+            with contextlib.suppress(StorageUnavailable):
+                # The server would drop it with the connection too, but not before we go on.
+                self._session.run("SELECT pg_advisory_unlock(?)", (_key(self._instance),))
+            self._session.discard()
             self._session = None
 
     def _locked(self) -> "Session | None":

@@ -23,12 +23,12 @@ from sqlalchemy.engine import Connection
 from minispine.storage import role
 from minispine.storage.errors import SchemaOutdated, StorageMisconfigured, StoreLost
 from minispine.storage.tables import Store
+from minispine.storage.turns import Turn
 
 if TYPE_CHECKING:
     from minispine.storage.database import Database
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_ADVISORY_LOCK: Final = 0x6D696E697370  # "minisp": one migration at a time
 
 
 def migrate(database: "Database") -> None:
@@ -45,7 +45,7 @@ def migrate(database: "Database") -> None:
         for store in Store:
             with database.engine_connection(store) as connection:
                 connection.exec_driver_sql("BEGIN")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({Turn.MIGRATION.value})")
                 if store is Store.AUDIT:
                     _refuse_a_lost_store({s: f"the {s} tables" for s in Store}, dict.fromkeys(Store, connection))
                 _upgrade(store, connection)

@@ -8,12 +8,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from minispine.storage import Database, Session, StorageMisconfigured, StorageUnavailable, Store
-
-_TURN: Final = 0x6D696E69_00000001
-_WRITING: Final = 0x6D696E69_00000002
+from minispine.storage.turns import Turn, take
 
 
 @contextmanager
@@ -46,11 +43,11 @@ def turn(database: Database, *, wait: bool) -> Iterator[Session | None]:
         session.run("SET synchronous_commit = off")
         if wait:
             session.run("SET lock_timeout = 0")
-            session.run("SELECT pg_advisory_lock(?)", (_TURN,))
+            session.run("SELECT pg_advisory_lock(?)", (Turn.INDEX.value,))
             session.run("RESET lock_timeout")
             yield session
         else:
-            yield session if session.rows("SELECT pg_try_advisory_lock(?)", (_TURN,))[0][0] else None
+            yield session if session.rows("SELECT pg_try_advisory_lock(?)", (Turn.INDEX.value,))[0][0] else None
 
 
 @contextmanager
@@ -68,8 +65,7 @@ def writing(session: Session) -> Iterator[None]:
 
 def exclude(session: Session) -> None:
     """Within a transaction that writes: nobody else changes segments until it ends."""
-    if session.kind == "postgresql":
-        session.run("SELECT pg_advisory_xact_lock(?)", (_WRITING,))
+    take(session, Turn.INDEX_WRITING)
 
 
 @contextmanager
