@@ -9,7 +9,7 @@ from minispine.audit.changes import change_document, settle
 from minispine.audit.events import AuditUnavailable, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.reading import events
-from minispine.audit.verification import Verified, verify
+from minispine.audit.verification import Unrecorded, Verified, verify
 from minispine.storage import ConnectionLost, Database, Registry, Session, Store, VersionConflict
 from tests.audit.conftest import ACTOR, FIRST, VAULT, LogMaker, note
 
@@ -157,3 +157,16 @@ def test_a_record_owed_by_the_first_release_is_written_in_the_form_of_now(
     (written,) = events(sqlite_database, first=FIRST, vault=VAULT)
     assert (written["data"]["actor"]["user_id"], written["data"]["changed_entries"]) == ("jo", 1)
     assert written["private"] == {"reason": "asked for"}
+
+
+def test_a_document_that_is_not_the_one_that_was_recorded_shows(database: Database, log: AuditLog) -> None:
+    change(database, log, BODY | {"note": "any words"})
+    change(database, log, {"name": "New"})
+    change(database, log, None)
+    assert isinstance(verify(database), Verified)
+    forged = '{"name":"Ward system","timeout_s":99}'
+    with database.session(Store.REGISTRY) as session:
+        session.begin()
+        session.run("UPDATE registry_document SET body = ? WHERE version = 1", (forged,))
+        session.commit()
+    assert verify(database) == Unrecorded("client", "ward", 1)

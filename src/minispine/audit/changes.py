@@ -109,6 +109,12 @@ def _as_written_now(event: Event) -> Event:
     return msgspec.structs.replace(event, data=data, private=private)
 
 
+def as_recorded(document: dict[str, Any]) -> dict[str, Any]:
+    """A document as the leaf of its change has it: without free text, and without floats."""
+    held: dict[str, Any] = _exact({name: value for name, value in document.items() if name not in FREE_TEXT})
+    return held
+
+
 def _put(
     registry: Session,
     kind: str,

@@ -2,12 +2,15 @@
 
 from typing import Any, Final
 
+import msgspec
+
+from minispine.audit.changes import as_recorded
 from minispine.audit.encoding import read_leaf
 from minispine.audit.verification.findings import Observation, Unrecorded
 from minispine.storage import Database, Session, Store
 
 _CHANGES: Final = (
-    "SELECT kind, key, version FROM registry_document d WHERE NOT EXISTS"
+    "SELECT kind, key, version, body FROM registry_document d WHERE NOT EXISTS"
     " (SELECT 1 FROM registry_outbox o WHERE o.kind = d.kind AND o.key = d.key AND o.version = d.version)"
     " ORDER BY changed_at, kind, key, version"
 )
@@ -21,7 +24,7 @@ Change = tuple[Any, ...]
 
 
 def changes_told(database: Database) -> list[Change]:
-    """The changes that the registry holds: kind, key, version. Raises `StorageUnavailable`.
+    """The changes that the registry holds: kind, key, version, and the document. Raises `StorageUnavailable`.
 
     To be read before the log is: a change that is seen here has its record there.
     """
@@ -30,9 +33,9 @@ def changes_told(database: Database) -> list[Change]:
 
 
 def unrecorded(database: Database, changes: list[Change]) -> Unrecorded | None:
-    """The first of these changes that has no record. Raises `StorageUnavailable`."""
+    """The first of these changes of which no record says that it came to this document. Raises `StorageUnavailable`."""
     with database.reading(Store.AUDIT) as session:
-        return next((Unrecorded(*change) for change in changes if not _recorded(session, *change)), None)
+        return next((Unrecorded(*change[:3]) for change in changes if not _recorded(session, *change)), None)
 
 
 def left_open(database: Database, last: int) -> Observation | None:
@@ -42,9 +45,26 @@ def left_open(database: Database, last: int) -> Observation | None:
     return Observation("open", first, f"{count} exchanges are not over; the first was opened here") if count else None
 
 
-def _recorded(session: Session, kind: str, key: str, version: int) -> bool:
+def _recorded(session: Session, kind: str, key: str, version: int, body: str | None) -> bool:
     told = [event["data"] for row in session.rows(_RECORD_OF, (kind, key, version)) for event in _events(row[0])]
-    return any((data.get("kind"), data.get("key"), data.get("version")) == (kind, key, version) for data in told)
+    return any(
+        (data.get("kind"), data.get("key"), data.get("version")) == (kind, key, version)
+        and _is_of(body, data.get("after"))
+        for data in told
+    )
+
+
+def _is_of(body: str | None, after: Any) -> bool:
+    """Whether a document is the one that a record says; of a removal, and one too long for the leaf, it says nothing.
+
+    A member that is free text is not in the leaf, and not compared.
+    """
+    if body is None or after is None:
+        return True
+    try:
+        return as_recorded(msgspec.json.decode(body)) == as_recorded(after)
+    except (msgspec.MsgspecError, ValueError, AttributeError):
+        return False
 
 
 def _events(leaf: bytes) -> list[dict[str, Any]]:
