@@ -162,6 +162,9 @@ def test_a_table_says_when_who_and_what_in_words(audit: Audit) -> None:
         (["--event", "exchange.replyed"], "'exchange.replyed' is no type of event; did you mean exchange.replied?"),
         (["--from", "yesterday"], "'yesterday' is not a day such as"),
         (["--from", "2026-10-25T01:30:00"], "needs its offset"),
+        (["--to", "9999-12-31"], "is further away than times go"),
+        (["--last", "9223372036854775808"], "is beyond every record and time"),
+        (["--user", "a\udcff"], "is not text in UTF-8"),
         (["--limit", "0"], "--limit has to be 1 or more"),
     ],
 )

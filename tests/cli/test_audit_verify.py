@@ -196,3 +196,10 @@ def test_taking_evidence_is_recorded_and_leaves_nothing_when_it_fails(
     assert not other.exists()
     told = minispine("audit", "events", "--from", RECORDS + 1, *place).out
     assert told.count('"command":"audit evidence"') == 2
+
+
+def test_a_file_that_is_no_evidence_is_not_taken_for_a_broken_record(minispine: Command, tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text("sequence,index\n1,0\n")
+    ended = minispine("audit", "verify", "--export", tmp_path / "export.csv")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.startswith("the file is not as it was written, or no evidence at all: ")

@@ -75,3 +75,9 @@ def test_what_is_no_backup_is_refused(minispine: Command, config: Path, backed_u
     done = minispine("restore", backed_up, "--config", config, *APPROVED, "--no-witness")
     assert (done.code, done.out) == (1, "")
     assert "is not a whole backup" in done.err
+
+
+def test_a_checkpoint_that_is_no_text_is_a_mistake(minispine: Command, config: Path, backed_up: Path) -> None:
+    (backed_up.parent / "bytes").write_bytes(b"\xff")
+    done = minispine("restore", backed_up, "--config", config, *APPROVED, "--witnessed", backed_up.parent / "bytes")
+    assert (done.code, done.err.endswith("bytes: it is not text in UTF-8\n")) == (2, True)

@@ -25,6 +25,7 @@ Values = str | tuple[str, ...]
 """One value, or several of which any will do."""
 
 _EXCHANGES_AT_ONCE: Final = 32
+_MOST: Final = 2**63 - 1
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     Times are UTC microseconds, and those at which records were *sealed*, as their order is that of sealed time; an
     event happened some milliseconds before, or longer where a clock was wrong. Raises `ValueError` for a blank value,
-    which would otherwise find everything or nothing.
+    which would otherwise find everything or nothing, and for numbers that no record or time can have.
     """
 
     user: Values = ()
@@ -68,6 +69,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         for name in _KINDS:
             if not all(value.strip() for value in self.values(name)):
                 raise ValueError(f"the {name} searched for is blank")
+        for number in (self.from_, self.to, self.first, self.last):
+            if number is not None and abs(number) > _MOST:
+                raise ValueError(f"{number} is beyond every record and time")
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of one condition, none if it is not made."""

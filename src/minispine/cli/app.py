@@ -101,10 +101,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> object:
+    if not all(map(_is_text, arguments)):
+        raise errors.Mistaken("an argument is not text in UTF-8, and could not be recorded")
     try:
         return build()(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as wrong:
         raise errors.Mistaken(f"{_explained(wrong)}; see --help") from None
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it was UTF-8: other bytes come as halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 _VALUES: Final[dict[object, str]] = {int: "a whole number", float: "a number", bool: "true or false"}

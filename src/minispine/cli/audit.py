@@ -25,6 +25,7 @@ from minispine.cli.audit_criteria import (
     Criteria,
     Place,
     nhs_number_in,
+    query,
     recorded,
 )
 from minispine.cli.errors import Exit, Mistaken
@@ -66,10 +67,10 @@ def events(
         from_: The first sequence number.
         to: The last sequence number.
     """
-    for option, wanted in (("--exchange", exchange), ("--id", id_)):
-        if wanted is not None and not wanted.strip():
+    for option, given in (("--exchange", exchange), ("--id", id_)):
+        if given is not None and not given.strip():
             raise Mistaken(f"{option} is empty; leave it out to have every event")
-    query = Query(
+    wanted = query(
         exchange=exchange or (),
         identifier=id_ or (),
         patient=nhs_number_in(nhs_number_file) if nhs_number_file else (),
@@ -78,7 +79,7 @@ def events(
     )
     place = Place(config=config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
     shown = 0
-    with recorded(place, query, command="audit events", private=private) as (trail, before):
+    with recorded(place, wanted, command="audit events", private=private) as (trail, before):
         for event in _events(trail.database, trail.keys.vault(), before, private=private):
             sys.stdout.buffer.write(encode_line(event))
             shown += 1
@@ -116,9 +117,9 @@ def search_(
     """
     if limit < 1:
         raise Mistaken("--limit has to be 1 or more")
-    query = criteria.query()
+    wanted = criteria.query()
     options: dict[str, Any] = {"after": after, "newest_first": newest_first, "private": private}
-    with recorded(place, query, command="audit search", private=private) as (trail, before):
+    with recorded(place, wanted, command="audit search", private=private) as (trail, before):
         if whole_exchanges:
             page = _page(search.exchanges(trail.database, trail.keys.vault(), before, **options), limit)
         else:
@@ -133,22 +134,22 @@ def search_(
     elif not page.events:
         hint = (
             ""
-            if whole_exchanges or len(query.conditions) < 2
+            if whole_exchanges or len(wanted.conditions) < 2
             else "; the records of an exchange may together, with --whole-exchanges"
         )
         print(f"minispine: no record meets that{hint}", file=sys.stderr)
     return Exit.DONE
 
 
-def _events(database: Database, vault: Vault, query: Query, *, private: bool) -> Iterator[dict[str, Any]]:
-    if not (query.exchange or query.identifier or query.patient):
+def _events(database: Database, vault: Vault, wanted: Query, *, private: bool) -> Iterator[dict[str, Any]]:
+    if not (wanted.exchange or wanted.identifier or wanted.patient):
         opening = vault if private else None
-        yield from reading.events(database, first=query.first, last=query.last, vault=opening)
+        yield from reading.events(database, first=wanted.first, last=wanted.last, vault=opening)
         return
-    anywhere = Query(exchange=query.exchange, identifier=query.identifier, patient=query.patient)
+    anywhere = Query(exchange=wanted.exchange, identifier=wanted.identifier, patient=wanted.patient)
     for exchange in search.exchanges(database, vault, anywhere, private=private):
         for record in exchange.records:
-            if query.first <= record.sequence <= (query.last or 0):
+            if wanted.first <= record.sequence <= (wanted.last or 0):
                 yield from reading.told(record)
 
 

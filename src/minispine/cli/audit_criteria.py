@@ -169,7 +169,11 @@ def read_moment(text: str, *, end_of_day: bool = False) -> int:
     except ValueError:
         raise Mistaken(f"{text!r} is not a day such as 2026-03-01 or a time such as 2026-03-01T09:00:00Z") from None
     if len(text) == 10:
-        moment = moment.replace(tzinfo=UK) + (_DAY if end_of_day else 0 * _DAY)
+        moment = moment.replace(tzinfo=UK)
     elif moment.tzinfo is None:
         raise Mistaken(f"{text!r} needs its offset: {text}Z in winter, {text}+01:00 in summer")
-    return round(moment.timestamp() * 1_000_000)
+    try:
+        end = moment + _DAY if len(text) == 10 and end_of_day else moment
+        return round(end.timestamp() * 1_000_000)
+    except OverflowError:
+        raise Mistaken(f"{text!r} is further away than times go") from None

@@ -122,6 +122,9 @@ def _tell(result: Result) -> int:
 
 def _tell_evidence(result: Upheld | Broken) -> int:
     """The same for a file of evidence."""
+    if isinstance(result, Broken) and not result.sequence:
+        print(f"the file is not as it was written, or no evidence at all: {result.detail}")
+        return Exit.FAILED
     if isinstance(result, Broken):
         return _tell(result)
     print(

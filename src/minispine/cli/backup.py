@@ -16,6 +16,7 @@ from minispine.audit.redaction import Removed
 from minispine.audit.restoration import RestoreRefused
 from minispine.cli.account import actor
 from minispine.cli.errors import Exit, Failed, Mistaken
+from minispine.cli.notes import read_note
 from minispine.cli.trail import CONFIG, now_us, opened
 from minispine.config import Settings, load
 from minispine.config.settings import Storage
@@ -97,7 +98,7 @@ def restore(
         raise Mistaken("--approved-by and --reason have to say something")
     settings = load(config)
     held = archives.at(archive)
-    note = witnessed.read_text("utf-8") if witnessed else None
+    note = read_note(witnessed) if witnessed else None
     place = Storage(url=owner_url, password_file=owner_password_file) if owner_url else settings.storage
     keys = keyfiles.load(settings.audit.keys)
     with open_database(place) as database:
