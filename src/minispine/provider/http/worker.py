@@ -154,8 +154,8 @@ class Worker:
         self._digests = digests(settings)
         self._practices = self._organisations.in_force
         self._owed: list[Entry] = []
-        self._found_dead: set[str] = set()
         """Records of what was taken, until the log has them."""
+        self._found_dead: set[str] = set()
         self._was_healthy = True
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
