@@ -106,11 +106,14 @@ def test_a_payload_that_goes_meanwhile_does_not_come_back(
     database: Database, new: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Vault.rewrap
+    told = {"actor": ACTOR.as_data(), "records": str(FIRST), "reference": "KB 12/2026", "request": "as signed"}
+    event = Event(type=EventType.AUDIT_PAYLOAD_REMOVED, at=START, data=told)
+    record = new.append_now(Entry(events=(event,))).sequence
 
     def destroyed_meanwhile(vault: Vault, wrapped: bytes) -> bytes | None:
         with database.session(Store.AUDIT) as session:
             session.begin()
-            session.run("INSERT INTO audit_removal (sequence, record) VALUES (?, ?)", (FIRST, FIRST + 3))
+            session.run("INSERT INTO audit_removal (sequence, record) VALUES (?, ?)", (FIRST, record))
             session.run("DELETE FROM audit_payload WHERE sequence = ?", (FIRST,))
             session.commit()
         monkeypatch.setattr(Vault, "rewrap", real)

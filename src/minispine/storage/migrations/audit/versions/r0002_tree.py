@@ -20,6 +20,8 @@ _PAYLOAD_MAY_GO = (
     "EXISTS (SELECT 1 FROM audit_removal r WHERE r.sequence = OLD.sequence)"
     " OR EXISTS (SELECT 1 FROM audit_archive a WHERE OLD.sequence BETWEEN a.first AND a.last)"
 )
+_SAID_BY = {"audit_removal": '"type":"audit.payload-removed"', "audit_archive": '"type":"audit.archived"'}
+"""What is in the leaf of the record that a row names; in a text within a leaf, its quotes would be escaped."""
 
 
 def upgrade() -> None:
@@ -94,10 +96,11 @@ def _triggers_sqlite() -> None:
                 f"CREATE TRIGGER {table}_refuses_{action.lower()} BEFORE {action} ON {table}"
                 f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
             )
-    for table in ("audit_removal", "audit_archive"):
+    for table, said in _SAID_BY.items():
         op.execute(
             f"CREATE TRIGGER {table}_needs_its_record BEFORE INSERT ON {table}"  # noqa: S608
-            " WHEN NOT EXISTS (SELECT 1 FROM audit_record r WHERE r.sequence = NEW.record)"
+            " WHEN NOT EXISTS (SELECT 1 FROM audit_record r WHERE r.sequence = NEW.record"
+            f" AND instr(r.leaf, x'{said.encode().hex()}') > 0)"
             f" BEGIN SELECT RAISE(ABORT, '{table} without its record'); END"
         )
 
@@ -125,11 +128,12 @@ def _triggers_postgresql() -> None:
         )
     op.execute(
         "CREATE FUNCTION audit_needs_its_record() RETURNS trigger LANGUAGE plpgsql AS $$"
-        " BEGIN IF EXISTS (SELECT 1 FROM audit_record r WHERE r.sequence = NEW.record) THEN RETURN NEW; END IF;"
+        " BEGIN IF EXISTS (SELECT 1 FROM audit_record r WHERE r.sequence = NEW.record"
+        " AND position(decode(TG_ARGV[0], 'hex') IN r.leaf) > 0) THEN RETURN NEW; END IF;"
         " RAISE EXCEPTION '% without its record', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege'; END $$"
     )
-    for table in ("audit_removal", "audit_archive"):
+    for table, said in _SAID_BY.items():
         op.execute(
             f"CREATE TRIGGER {table}_needs_its_record BEFORE INSERT ON {table}"
-            " FOR EACH ROW EXECUTE FUNCTION audit_needs_its_record()"
+            f" FOR EACH ROW EXECUTE FUNCTION audit_needs_its_record('{said.encode().hex()}')"
         )
