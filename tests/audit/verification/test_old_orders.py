@@ -27,8 +27,8 @@ def restored(database: Database, log: AuditLog) -> Database:
     declared = in_force(database)
     assert declared is not None
     fresh, stated = next_epoch(declared, SIGNER.private_key)
-    told = {"actor": ACTOR.as_data(), "declaration": stated, "checkpoint": None, "approved_by": "the board"}
-    told |= {"first_lost": RESTORED, "last_lost": None}
+    lost = {"checkpoint": None, "first_lost": RESTORED, "last_lost": None}
+    told = {"actor": ACTOR.as_data(), "declaration": stated, "approved_by": "the board"} | lost
     event = Event(type=EventType.AUDIT_RESTORED, at=START, data=told, private={"reason": "the disk was lost"})
     with log.holding() as hold:
         log.declare_in(hold, Entry(events=(event,)), epoch=fresh.epoch)
