@@ -6,7 +6,6 @@ the payloads stay in the database: see ``archive.py``.
 """
 
 import datetime
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from minispine.audit.events import Entry, Event, EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.reading import first_sealed_from
 from minispine.audit.vault import Part
+from minispine.keys.files import sync_folder
 from minispine.storage import Database, Session, Store
 
 _AT_ONCE: Final = 500
@@ -119,11 +119,7 @@ def _made(database: Database, file: Path, *, origin: str, first: int, last: int)
         unfinished.rename(file)
     finally:
         unfinished.unlink(missing_ok=True)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(file.parent)
     return Archive.open(file)
 
 

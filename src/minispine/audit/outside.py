@@ -2,13 +2,12 @@
 
 import contextlib
 import datetime
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from minispine.audit.checkpointing import StoredCheckpoint
+from minispine.keys.files import put_in_place, sync_folder
 
 LATEST: Final = "checkpoint"
 """The name of the file with the newest checkpoint, as C2SP tlog-tiles has it."""
@@ -23,21 +22,8 @@ def write_whole(file: Path, content: bytes, *, mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         if file.read_bytes() == content:
             return
-    folder = file.parent
-    make_folder(folder, mode=mode)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), mode)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    sync_folder(folder)
+    make_folder(file.parent, mode=mode)
+    put_in_place(file, content, mode=mode)
 
 
 def make_folder(folder: Path, *, mode: int) -> None:
@@ -49,15 +35,6 @@ def make_folder(folder: Path, *, mode: int) -> None:
         folder.mkdir()
         folder.chmod(mode | (mode & 0o444) >> 2 | 0o100)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk. Raises `OSError`."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def keep_in_history(folder: Path, stored: StoredCheckpoint, *, mode: int) -> None:

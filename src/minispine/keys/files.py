@@ -1,5 +1,6 @@
 """Files that hold a secret: read only when nobody but their owner can, written so that nobody but their owner can.
 
+Public ones, such as certificates, are read and written here too, and how any file is put in place whole is said here.
 What a key or password is *for* is not known here; parsing keys is ``keys/certificates.py``'s work.
 """
 
@@ -83,12 +84,12 @@ def read_public(file: Path) -> bytes:
 
 def write_secret(file: Path, content: bytes) -> None:
     """Write a file for its owner only; whoever reads it sees the old content or the new, never a part."""
-    _replace(file, content, 0o600)
+    put_in_place(file, content, mode=0o600)
 
 
 def write_public(file: Path, content: bytes) -> None:
     """Write a file that everybody may read, whole or not at all."""
-    _replace(file, content, 0o644)
+    put_in_place(file, content, mode=0o644)
 
 
 def reason_of(error: OSError) -> str:
@@ -96,8 +97,8 @@ def reason_of(error: OSError) -> str:
     return f"cannot be used: {(error.strerror or type(error).__name__).lower()}"
 
 
-def _flush_names(folder: Path) -> None:
-    """Have the names in a folder on the disk too: what is encrypted by a new key must not outlast its file."""
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk. Raises `OSError`."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -105,7 +106,11 @@ def _flush_names(folder: Path) -> None:
         os.close(handle)
 
 
-def _replace(file: Path, content: bytes, mode: int) -> None:
+def put_in_place(file: Path, content: bytes, *, mode: int) -> None:
+    """Put a file in place whose reader sees the old content or the new, also after the power was cut.
+
+    Raises `OSError`.
+    """
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -114,7 +119,7 @@ def _replace(file: Path, content: bytes, mode: int) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
-        _flush_names(file.parent)
+        sync_folder(file.parent)  # what is encrypted by a new key must not outlast its file
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
