@@ -8,9 +8,10 @@ from sqlalchemy import insert
 from minispine.audit import reading
 from minispine.audit.events import Body, Entry, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import Absent, bodies, events, first_sealed_from, records
+from minispine.audit.reading import Absent, RecordUnreadable, bodies, events, first_sealed_from, records
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_archive, audit_removal
+from tests.audit.checkpoints import remove_triggers
 from tests.audit.conftest import FIRST, START, VAULT, Clock, note, received, replied
 from tests.audit.samples import sample
 
@@ -68,13 +69,14 @@ def test_a_payload_that_is_gone_is_told_with_what_accounts_for_it(database: Data
         log.append_now(received(f"e{n}"))
     order = sample(EventType.AUDIT_PAYLOAD_REMOVED, records=[2], reference="QB-2026-000123")
     log.append_now(Entry(events=(order,)))
+    log.append_now(Entry(events=(sample(EventType.AUDIT_ARCHIVED),)))
     with database.session(Store.AUDIT) as session:
         session.execute(insert(audit_removal).values(sequence=2, record=6))
-        session.execute(insert(audit_archive).values(first=3, last=3, name="2026-09.zip", digest=b"", record=6))
+        session.execute(insert(audit_archive).values(first=3, last=3, name="2026-09.zip", digest=b"", record=7))
         session.run("DELETE FROM audit_payload WHERE sequence IN (2, 3)")
     assert [r.absent for r in records(database, range(2, 6), vault=VAULT)] == [
         Absent("removed", 6, "QB-2026-000123"),
-        Absent("archived", 6, "2026-09.zip"),
+        Absent("archived", 7, "2026-09.zip"),
         None,
         None,
     ]
@@ -131,3 +133,13 @@ def test_the_first_record_sealed_from_some_time_on_is_found(database: Database, 
         6,
         7,
     ]
+
+
+@pytest.mark.parametrize("leaf", [b"", b"\x02{", b"\x07{}", b'\x02{"events":[]}'])
+def test_a_record_that_is_not_one_any_more_is_named(database: Database, written: AuditLog, leaf: bytes) -> None:
+    remove_triggers(database, "audit_record")
+    with database.session(Store.AUDIT) as session:
+        session.run("UPDATE audit_record SET leaf = ? WHERE sequence = 3", (leaf,))
+    with pytest.raises(RecordUnreadable, match="record 3 cannot be read"):
+        list(events(database))
+    assert [e["sequence"] for e in events(database, last=2)] == [1, 2]

@@ -17,6 +17,7 @@ from minispine.audit.declaration import DeclarationInvalid
 from minispine.audit.events import AuditUnavailable
 from minispine.audit.index.layout import IndexBroken
 from minispine.audit.opening import LogNotReady
+from minispine.audit.reading import RecordUnreadable
 from minispine.audit.redaction import NotTheOwner
 from minispine.audit.rotation import NotForgettable
 from minispine.audit.sealing import NotBegun
@@ -57,6 +58,7 @@ EXPECTED: list[tuple[Exception, Exit]] = [
     (AuditUnavailable("x"), Exit.ENVIRONMENT),
     (LogNotReady("x"), Exit.MISTAKE),
     (DeclarationInvalid("x"), Exit.FAILED),
+    (RecordUnreadable(7), Exit.FAILED),
     (TreeDamaged("x"), Exit.FAILED),
     (LogRewritten("x"), Exit.FAILED),
     (WrongLogKey("x"), Exit.MISTAKE),

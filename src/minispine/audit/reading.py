@@ -11,13 +11,20 @@ from typing import Any, Final, Literal
 import msgspec
 from sqlalchemy import Row, select
 
-from minispine.audit.encoding import iso_time, read_leaf, unframe_bodies
+from minispine.audit.encoding import FIRST_VERSION, commit, iso_time, read_leaf, unframe_bodies, version_of
 from minispine.audit.events import Body
-from minispine.audit.vault import Part, Vault
+from minispine.audit.vault import Part, PayloadUnreadable, Vault
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_archive, audit_head, audit_payload, audit_record, audit_removal
 
 PAGE_RECORDS: Final = 500
+_FIELDS: Final = frozenset(
+    (
+        *("sealed_at", "system_id", "instance", "exchange", "client", "client_message_id", "repeats", "events"),
+        *("private", "bodies"),
+    )
+)
+"""What every version of a leaf has."""
 _PRIVATE: Final = (audit_payload.c.private, audit_payload.c.salt, audit_payload.c.wrapped)
 
 
@@ -31,6 +38,14 @@ class Absent(msgspec.Struct, frozen=True):
     why: Literal["removed", "archived", "missing"]
     record: int | None = None
     reference: str | None = None
+
+
+class RecordUnreadable(Exception):
+    """A record that is not one, because it is not as it was written. The text names it and quotes nothing of it."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"record {sequence} cannot be read; run: minispine audit verify")
+        self.sequence = sequence
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +105,7 @@ def records(database: Database, sequences: Iterable[int], *, vault: Vault | None
     """The records of these sequence numbers, in the order given; numbers that no record has are passed over.
 
     With a `vault` to open them, each record has the private parts of its events. Raises `StorageUnavailable`,
-    `PayloadUnreadable`.
+    `PayloadUnreadable`, `RecordUnreadable`.
     """
     for page in _pages(sequences):
         yield from _records(database, page, vault)
@@ -144,12 +159,16 @@ def bodies(database: Database, sequence: int, vault: Vault) -> tuple[Body, ...]:
 
     Raises `StorageUnavailable`, `PayloadUnreadable`.
     """
-    query = select(audit_payload.c.salt, audit_payload.c.wrapped, audit_payload.c.bodies).where(
-        audit_payload.c.sequence == sequence
+    query = (
+        select(audit_record.c.leaf, audit_payload.c.salt, audit_payload.c.wrapped, audit_payload.c.bodies)
+        .join(audit_payload, audit_payload.c.sequence == audit_record.c.sequence)
+        .where(audit_record.c.sequence == sequence)
     )
     with database.reading(Store.AUDIT) as session:
         rows = session.execute(query)
-    framed = opened(vault, Part.BODIES, rows[0].bodies, rows[0].salt, rows[0].wrapped) if rows else None
+    framed = (
+        _as_committed(vault, Part.BODIES, rows[0].bodies, rows[0], read_leaf(bytes(rows[0].leaf))) if rows else None
+    )
     return unframe_bodies(framed) if framed is not None else ()
 
 
@@ -158,6 +177,16 @@ def opened(vault: Vault, part: Part, content: bytes | None, salt: bytes, wrapped
     if content is None or wrapped is None:
         return None if content is None else bytes(content)
     return vault.open(part, bytes(content), salt=bytes(salt), wrapped=bytes(wrapped))
+
+
+def _as_committed(vault: Vault, part: Part, content: bytes | None, row: Row[Any], leaf: dict[str, Any]) -> bytes | None:
+    """The same of a payload that is the one its leaf commits to, so that nobody is shown what somebody put there."""
+    committed = leaf[part.name.lower()]
+    if committed != (None if content is None else commit(bytes(row.salt), part, bytes(content))) or (
+        content is not None and row.wrapped is None and version_of(bytes(row.leaf)) != FIRST_VERSION
+    ):
+        raise PayloadUnreadable("a payload is not the one that its record commits to; run: minispine audit verify")
+    return None if content is None else opened(vault, part, content, row.salt, row.wrapped)
 
 
 class _SealedAt(msgspec.Struct):
@@ -181,7 +210,7 @@ def _records(database: Database, page: Sequence[int], vault: Vault | None) -> It
         )
     with database.reading(Store.AUDIT) as session:  # to fetch only: on PostgreSQL a transaction may not stand idle
         fetched = session.execute(query)
-    rows = {row.sequence: (row, read_leaf(bytes(row.leaf))) for row in fetched}
+    rows = {row.sequence: (row, _leaf(row)) for row in fetched}
     gone = [
         sequence
         for sequence, (row, leaf) in rows.items()
@@ -194,11 +223,21 @@ def _records(database: Database, page: Sequence[int], vault: Vault | None) -> It
             yield _record(row, leaf, vault, absent.get(sequence))
 
 
+def _leaf(row: Row[Any]) -> dict[str, Any]:
+    try:
+        leaf = read_leaf(bytes(row.leaf))
+    except ValueError:
+        raise RecordUnreadable(row.sequence) from None
+    if not leaf.keys() >= _FIELDS or not isinstance(leaf["events"], list):
+        raise RecordUnreadable(row.sequence)
+    return leaf
+
+
 def _record(row: Row[Any], leaf: dict[str, Any], vault: Vault | None, absent: Absent | None) -> Record:
     events = tuple(leaf["events"])
     privates: tuple[dict[str, Any], ...] | None = None
     if vault is not None and absent is None:
-        private = opened(vault, Part.PRIVATE, row.private, row.salt, row.wrapped)
+        private = _as_committed(vault, Part.PRIVATE, row.private, row, leaf)
         privates = tuple({} for _ in events) if private is None else _privates(private)
     return Record(
         sequence=row.sequence,

@@ -64,6 +64,7 @@ _KNOWN: Final[dict[str, tuple[Exit, str]]] = {
     "minispine.storage.errors.StorageMisconfigured": (Exit.MISTAKE, ""),
     "minispine.audit.opening.LogNotReady": (Exit.MISTAKE, ""),
     "minispine.audit.declaration.DeclarationInvalid": (Exit.FAILED, "look at it with: minispine audit verify"),
+    "minispine.audit.reading.RecordUnreadable": (Exit.FAILED, ""),
     "minispine.audit.tree.TreeDamaged": (Exit.FAILED, "look at it with: minispine audit verify"),
     "minispine.audit.checkpointing.LogRewritten": (Exit.FAILED, "look at it with: minispine audit verify"),
     "minispine.audit.checkpointing.WrongLogKey": (Exit.MISTAKE, ""),
