@@ -23,6 +23,7 @@ from minispine.domain.operations import Operation
 from minispine.domain.patient import Address, Name, Patient, Practice, Telecom
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_archive
+from tests.audit.checkpoints import remove_triggers
 from tests.audit.conftest import START, VAULT, Clock, note
 from tests.audit.samples import sample
 from tests.audit.stories import BY_SEARCH, Call, act, person
@@ -252,6 +253,7 @@ def test_what_was_archived_is_said_to_be_there(database: Database, happen: Happe
 
 
 def archive(database: Database, first: int, last: int) -> None:
+    remove_triggers(database, "audit_archive")  # the record that it asks for is of no interest here
     with database.session(Store.AUDIT) as session:
         row = {"first": first, "last": last, "name": "2026-09.zip", "digest": b"", "record": 1}
         session.execute(insert(audit_archive).values(row))
