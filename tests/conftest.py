@@ -28,17 +28,25 @@ def corpus() -> Path:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Remember which clauses a passed test proves."""
+    """Have the report of a test say which clauses it proves; of several processes it may be another that hears it."""
     outcome = yield
-    report = outcome.get_result()
+    clauses = [(mark.args[0], clause) for mark in item.iter_markers("requirement") for clause in mark.args[1:]]
+    outcome.get_result().user_properties.append(("clauses", clauses))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember which clauses a passed test proves."""
     if report.when == "call" and report.passed:
-        for mark in item.iter_markers("requirement"):
-            for clause in mark.args[1:]:
-                _passed[mark.args[0], clause].add(item.nodeid)
+        for name, clauses in report.user_properties:
+            if name == "clauses":
+                for requirement, clause in clauses:  # type: ignore[union-attr]
+                    _passed[requirement, clause].add(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write build/requirements.json: for each clause, the tests that passed (only a whole run is worth writing)."""
+    if hasattr(session.config, "workerinput"):
+        return  # one of several processes: the one that hears all of them writes
     if not session.config.option.collectonly and os.environ.get("MINISPINE_REQUIREMENTS"):
         target = Path(os.environ["MINISPINE_REQUIREMENTS"])
         target.parent.mkdir(parents=True, exist_ok=True)
