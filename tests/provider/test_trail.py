@@ -103,3 +103,33 @@ def test_nothing_is_said_twice_in_one_record() -> None:
     received, _, replied = trail.closing(None).events
     assert received.data["user_code"] == "jsmith"
     assert "user_code" not in replied.data
+
+
+def test_an_audit_identity_that_was_not_accepted_is_kept_in_private_and_found_by(database: Database) -> None:
+    """Whatever a caller may have written there, the hashed part has none of it, and no order is needed against it."""
+    trail = Trail(
+        exchange="E-1",
+        client="ward",
+        peer="10.0.0.1",
+        path="/smsp/pds",
+        lane="attended",
+        arrived_at=START,
+        body=b"",
+        now=lambda: START,
+    )
+    written = "urn:nhs-uk:identity:9434765919 MARKERBY"
+    trail.envelope(
+        message_id="M-1",
+        operation=Operation.GET_PATIENT_DETAILS,
+        service="urn:service",
+        tracking_id="T-1",
+        audit_identity=[AuditId("1.2", written)],
+    )
+    trail.refused("identity.malformed")
+    trail.replied(b"<reply/>", source="local", status=200, code="SMSP-0001")
+    entry = trail.closing(None)
+    assert "MARKERBY" not in str([event.data for event in entry.events])
+    assert entry.events[0].private["audit_identity"] == [{"type": "1.2", "uri": written}]
+    write(database, (entry, entry))
+    for query in (Query(user=written), Query(identifier=written)):
+        assert list(matching(database, VAULT, query)) == [2, 3]

@@ -215,6 +215,7 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "author": "user id, role profile and role of a smartcard's holder",
         },
         private_may={
+            "audit_identity": "the audit identities, where they were not accepted",
             "operation": "the operation, again",
             "nhs_number": "the NHS number asked about",
             "birth_date": "the date of birth",

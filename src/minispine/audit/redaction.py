@@ -23,8 +23,8 @@ from minispine.audit.log import AuditLog
 from minispine.audit.reading import opened, records
 from minispine.audit.removal_request import Range, RemovalRequest, RequestInvalid, signed_request
 from minispine.audit.sealing import Hold
-from minispine.audit.terms import patients_of
-from minispine.audit.vault import PATIENT, Part, Vault
+from minispine.audit.terms import private_terms
+from minispine.audit.vault import Part, Vault
 from minispine.keys.files import write_public
 from minispine.storage import Database, Session, StorageError, StorageUnavailable, Store
 
@@ -199,7 +199,7 @@ def _patient_terms(
 
 def _terms_in(private: bytes | None, vault: Vault) -> tuple[bytes, ...]:
     privates = () if private is None else _privates(private)
-    return tuple(vault.term(PATIENT, patient) for patient in sorted(patients_of(privates)))
+    return tuple(vault.term(kind, value) for kind, value in sorted(private_terms(privates)))
 
 
 def _archived(sequence: int, archives: Sequence[Archive]) -> Row:

@@ -42,6 +42,9 @@ FIELDS: Final[Mapping[str, tuple[Kind, ...]]] = {
 """Fields of an event's `data`, at any depth, by name."""
 PATIENT_FIELDS: Final = frozenset({"nhs_number", "nhs_numbers", "patient_id"})
 """Fields of an event's private part that say which patient it is about."""
+REFUSED_IDENTITY: Final = "audit_identity"
+"""The audit identities of a request, in the private part where they were not accepted: then nobody knows what they
+say."""
 _NOT_WITHIN: Final = frozenset({"before", "after"})
 """What a document held is not what happened."""
 _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})", re.IGNORECASE)
@@ -69,13 +72,20 @@ def terms_of(
     for private in privates:
         if private:
             _gather_patients(private, terms)
+            for identity in private.get(REFUSED_IDENTITY) or ():
+                if isinstance(identity, dict) and (uri := identity.get("uri")):
+                    terms |= {("id", bare(uri)), ("user", uri)}
     return terms
 
 
 def patients_of(privates: Iterable[Mapping[str, Any]]) -> set[str]:
     """Whom private parts of events are about: NHS numbers, and ids that patients have here."""
-    found = terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
-    return {value for _, value in found}
+    return {value for kind, value in private_terms(privates) if kind == "patient"}
+
+
+def private_terms(privates: Iterable[Mapping[str, Any]]) -> set[Term]:
+    """The terms that only the private parts of a record's events tell, and that go when they are destroyed."""
+    return terms_of(exchange=None, client=None, client_message_id=None, events=(), privates=privates)
 
 
 def bare(identifier: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from minispine.audit.events import Body, Entry, Event, EventType, Guard
+from minispine.audit.terms import REFUSED_IDENTITY
 from minispine.domain.identity import AuditId, Identified
 from minispine.domain.outcome import Found, Superseded, Unavailable, kind_of
 from minispine.domain.presentation import Alteration
@@ -62,9 +63,11 @@ class Trail:
     ) -> None:
         """Remember what the envelope says, as far as it could be read (SMSP-AUDIT-004).
 
-        `said` is free text of the caller, which authorises nothing: it is kept, but nobody knows what may be in it.
+        `said` is free text of the caller, which authorises nothing: it is kept, but nobody knows what may be in it. The
+        same holds for an audit identity until it is accepted.
         """
-        self._audit_identity = [{"type": each.type, "uri": each.uri} for each in audit_identity or ()]
+        said_identity = [{"type": each.type, "uri": each.uri} for each in audit_identity or ()]
+        self._asked_for |= {REFUSED_IDENTITY: said_identity} if said_identity else {}
         self._asked_for |= {name: text for name, text in (said or {}).items() if text}
         self.client_message_id = message_id
         self._received |= {
@@ -72,12 +75,14 @@ class Trail:
             "operation": operation,
             "service": service,
             "tracking_id": tracking_id,
-            "audit_identity": self._audit_identity,
+            "audit_identity": [],
         }
 
     def identified(self, identified: Identified, asid: str | None) -> None:
         """Remember who asks: method, organisation, and the user code, function or smartcard ids (ACCESS-2 c)."""
+        self._audit_identity = self._asked_for.pop(REFUSED_IDENTITY, [])
         self._received |= {
+            "audit_identity": self._audit_identity,
             "access_method": int(identified.method),
             "organisation": identified.organisation,
             "user_code": identified.user_code,
