@@ -492,7 +492,8 @@ def _shapes(count: int, known: dict[str, str]) -> dict[str, Query]:
 
 
 def _uuid(randomness: random.Random) -> str:
-    return str(uuid.UUID(int=randomness.getrandbits(128), version=4)).upper()
+    digits = f"{randomness.getrandbits(128):032X}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
 def _percentile(values: list[float], percent: int) -> float:
