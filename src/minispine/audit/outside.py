@@ -2,6 +2,9 @@
 
 import contextlib
 import datetime
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,14 +16,33 @@ LATEST: Final = "checkpoint"
 """The name of the file with the newest checkpoint, as C2SP tlog-tiles has it."""
 
 
+class NotPlain(OSError):
+    """A pipe, a device or a folder, where a file should be."""
+
+
+def read_plain(file: Path, most_bytes: int) -> bytes:
+    """The beginning of a file that others can write: so many bytes at most, and nothing of what is not a plain file.
+
+    A pipe would have its reader wait for ever, and a device need not have an end. Raises `OSError`, `NotPlain`.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise NotPlain(errno.EINVAL, "not a plain file")
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return stream.read(most_bytes)
+    finally:
+        os.close(handle)
+
+
 def write_whole(file: Path, content: bytes, *, mode: int) -> None:
     """Put a file in place whose reader sees the old content or the new, also after the power was cut.
 
     A file that has this content already is left as it is. Folders are made, for those to search who may read the file.
-    Raises `OSError`.
+    Raises `OSError`, `NotPlain` for a name that is there already and is no file's.
     """
     with contextlib.suppress(FileNotFoundError):
-        if file.read_bytes() == content:
+        if read_plain(file, len(content) + 1) == content:
             return
     make_folder(file.parent, mode=mode)
     put_in_place(file, content, mode=mode)

@@ -6,7 +6,7 @@ import http.server
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -169,3 +169,47 @@ def deaf_server() -> Iterator[int]:
     """A port that takes connections and never says anything."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
+
+
+@contextmanager
+def babbling_server(context: ssl.SSLContext, says: bytes) -> Iterator[int]:
+    """The port of a server that says the same a thousand times, whatever it is asked."""
+
+    def babble(line: socket.socket) -> None:
+        with context.wrap_socket(line, server_side=True) as secured:
+            for _ in range(1000):
+                secured.sendall(says)
+            while secured.recv(65536):
+                pass  # whoever closes with something unread resets the connection
+
+    with _serving_one(babble) as port:
+        yield port
+
+
+@contextmanager
+def dripping_server() -> Iterator[int]:
+    """The port of a server whose part of a TLS handshake comes byte by byte, and takes some seconds."""
+    never = threading.Event()
+
+    def drip(line: socket.socket) -> None:
+        line.sendall(b"\x16\x03\x03\x40\x00")  # a handshake record of 16 KiB
+        for _ in range(200):
+            line.sendall(b"\x02")
+            never.wait(0.02)
+
+    with _serving_one(drip) as port:
+        yield port
+
+
+@contextmanager
+def _serving_one(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError), listening.accept()[0] as line:
+                serve(line)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join()

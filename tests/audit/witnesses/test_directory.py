@@ -1,5 +1,6 @@
 """A witness that is a directory: its history, and what is not written over it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from minispine.audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from minispine.audit.checkpointing import StoredCheckpoint
 from minispine.audit.note import Signer
-from minispine.audit.outside import notes_in
+from minispine.audit.outside import NotPlain, notes_in, read_plain
+from minispine.audit.verification import NoCheckpoint, trusted
 from minispine.audit.witnesses.directory import DirectoryRecipient
 from minispine.audit.witnesses.recipient import Conflict, Recipient, Refused, Superseded, Taken, Unreachable
 from minispine.config.settings import DirectoryWitness
@@ -118,3 +120,41 @@ def test_a_later_epoch_goes_on_in_the_same_directory(show: Showing, issue: Issue
     note = sign_checkpoint(Checkpoint(later.name, made.size, made.checkpoint.root), later)
     show(StoredCheckpoint(number=6, at=made.at, epoch=3, size=made.size, note=note))
     assert (folder / "checkpoint").read_text() == note
+
+
+def test_a_pipe_or_device_where_a_checkpoint_should_be_holds_nobody_up(
+    issue: Issue, show: Showing, folder: Path
+) -> None:
+    stored = issue()
+    os.mkfifo(folder / "checkpoint")
+    with pytest.raises(Unreachable, match="not a plain file"):
+        show(stored)
+    (folder / "checkpoint").unlink()
+    (folder / "checkpoint").symlink_to("/dev/zero")
+    with pytest.raises(Unreachable, match="not a plain file"):
+        show(stored)
+    (folder / "checkpoint").unlink()
+    (folder / "2026-09").mkdir(exist_ok=True)
+    kept = folder / "2026-09" / f"1-{stored.size}-{stored.at // 1_000_000}"
+    kept.unlink(missing_ok=True)
+    os.mkfifo(kept)
+    with pytest.raises(Unreachable, match="not a plain file"):
+        show(stored)
+
+
+def test_whoever_verifies_passes_over_a_pipe_in_a_directory(issue: Issue, folder: Path) -> None:
+    (folder / "tile").mkdir()
+    (folder / "checkpoints").mkdir()
+    os.mkfifo(folder / "checkpoint")
+    os.mkfifo(folder / "checkpoints" / "1-1-1")
+    with pytest.raises(NoCheckpoint):
+        trusted.read(folder)
+    (folder / "checkpoints" / "1-2-2").write_text(issue().note)
+    assert [each.source for each in trusted.read(folder)] == [str(folder / "checkpoints" / "1-2-2")]
+
+
+def test_what_others_can_write_is_read_up_to_a_bound(folder: Path) -> None:
+    (folder / "long").write_bytes(b"abcdef")
+    assert read_plain(folder / "long", 4) == b"abcd"
+    with pytest.raises(NotPlain):
+        read_plain(folder, 4)

@@ -1,5 +1,6 @@
 """A witness over HTTPS, against one that really checks consistency, over real TLS."""
 
+import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -13,7 +14,7 @@ from minispine.audit.witnesses.recipient import Conflict, Recipient, Refused, Su
 from minispine.config.settings import HttpsWitness
 from tests.audit.conftest import ORIGIN, SIGNER
 from tests.audit.witnesses.conftest import Issue, Showing
-from tests.audit.witnesses.doubles import Authority, WitnessServer, deaf_server
+from tests.audit.witnesses.doubles import Authority, WitnessServer, babbling_server, deaf_server
 
 Show = Callable[[Recipient], Showing]
 
@@ -196,3 +197,15 @@ def test_a_witness_that_is_away_or_deaf_is_unreachable_soon(
     nowhere = msgspec.structs.replace(settings, url=f"https://{'x' * 64}.example")
     with pytest.raises(Refused, match="its name"):
         showing(HttpsRecipient(nowhere))(issue(1))
+
+
+def test_a_witness_that_says_a_little_at_a_time_ends_no_later(
+    issue: Issue, showing: Show, settings: HttpsWitness, authority: Authority
+) -> None:
+    """It goes on with interim answers, each in time, by a clock that goes on a second at each look."""
+    with babbling_server(authority.server(), b"HTTP/1.1 100 Continue\r\n\r\n") as port:
+        babbling = msgspec.structs.replace(settings, url=f"https://localhost:{port}", timeout_s=10.0)
+        seconds = itertools.count()
+        with pytest.raises(Unreachable, match="in time"):
+            showing(HttpsRecipient(babbling, monotonic=lambda: float(next(seconds))))(issue(1))
+    assert next(seconds) == 11

@@ -13,7 +13,7 @@ from minispine.audit.witnesses.syslog import SyslogRecipient
 from minispine.config.settings import SyslogWitness
 from tests.audit.conftest import SIGNER
 from tests.audit.witnesses.conftest import Issue, Showing
-from tests.audit.witnesses.doubles import Authority, SyslogServer, deaf_server
+from tests.audit.witnesses.doubles import Authority, SyslogServer, deaf_server, dripping_server
 
 Show = Callable[[Recipient], Showing]
 
@@ -82,3 +82,12 @@ def test_a_server_that_is_away_or_deaf_is_unreachable_soon(issue: Issue, showing
             showing(SyslogRecipient(settings))(issue(1))
     with pytest.raises(Unreachable, match="cannot be reached"):
         showing(SyslogRecipient(settings))(issue(1))
+
+
+def test_a_server_that_drips_its_handshake_is_unreachable_soon(
+    issue: Issue, showing: Show, authority: Authority
+) -> None:
+    with dripping_server() as port:
+        settings = SyslogWitness(name="siem", host="localhost", port=port, ca=authority.ca, timeout_s=0.2)
+        with pytest.raises(Unreachable, match="in time"):
+            showing(SyslogRecipient(settings))(issue(1))

@@ -8,7 +8,7 @@ import msgspec
 
 from minispine.audit.checkpoint import Checkpoint, CheckpointMalformed
 from minispine.audit.note import MAX_NOTE_BYTES
-from minispine.audit.outside import LATEST, notes_in
+from minispine.audit.outside import LATEST, NotPlain, notes_in, read_plain
 
 _PUBLISHED: Final = "tile"
 _HISTORY: Final = "checkpoints"
@@ -37,19 +37,19 @@ class Trusted(msgspec.Struct, frozen=True):
 def read(path: Path) -> list[Trusted]:
     """The checkpoint in a file, or every one in a directory, as a witness keeps them or as a log is published.
 
-    What else is in a directory is passed over. Raises `NoCheckpoint` for a file that is none and a directory without
-    any, and `OSError`.
+    What else is in a directory is passed over, also a pipe; one that is named itself is read. Raises `NoCheckpoint` for
+    a file that is none and a directory without any, and `OSError`.
     """
-    found = [each for file in _files(path) if (each := _read(file)) is not None]
+    in_folder = path.is_dir()
+    taken = map(_read_plain, _files(path)) if in_folder else [_read(path)]
+    found = [each for each in taken if each is not None]
     if not found:
-        raise NoCheckpoint(f"{path} holds no checkpoint" if path.is_dir() else f"{path} is not a checkpoint")
+        raise NoCheckpoint(f"{path} holds no checkpoint" if in_folder else f"{path} is not a checkpoint")
     return found
 
 
 def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-    elif (path / _PUBLISHED).is_dir():
+    if (path / _PUBLISHED).is_dir():
         yield path / LATEST
         yield from notes_in(path / _HISTORY)
     else:
@@ -58,7 +58,17 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _read(file: Path) -> Trusted | None:
     with file.open("rb") as stream:
-        content = stream.read(MAX_NOTE_BYTES)
+        return _trusted(file, stream.read(MAX_NOTE_BYTES))
+
+
+def _read_plain(file: Path) -> Trusted | None:
+    try:
+        return _trusted(file, read_plain(file, MAX_NOTE_BYTES))
+    except NotPlain:
+        return None
+
+
+def _trusted(file: Path, content: bytes) -> Trusted | None:
     try:
         return Trusted.of(str(file), content.decode())
     except ValueError:

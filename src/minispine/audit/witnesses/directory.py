@@ -8,7 +8,8 @@ from typing import Final
 
 from minispine.audit.checkpoint import Checkpoint
 from minispine.audit.declaration import log_name
-from minispine.audit.outside import LATEST, keep_in_history, write_whole
+from minispine.audit.note import MAX_NOTE_BYTES
+from minispine.audit.outside import LATEST, keep_in_history, read_plain, write_whole
 from minispine.audit.witnesses.recipient import Offer, Refused, Unreachable
 from minispine.config.settings import DirectoryWitness
 
@@ -53,7 +54,7 @@ class DirectoryRecipient:
 def latest_in(folder: Path) -> Checkpoint | None:
     """What the newest checkpoint in a folder says; its signature is not looked at. Raises `Refused`, `OSError`."""
     try:
-        note = (folder / LATEST).read_bytes().decode()
+        note = read_plain(folder / LATEST, MAX_NOTE_BYTES).decode()
         return Checkpoint.decode(note[: note.index("\n\n") + 1])
     except FileNotFoundError:
         return None

@@ -1,16 +1,19 @@
 """A witness over HTTPS: one that checks and signs (C2SP tlog-witness), or a server that takes what is posted to it.
 
-Redirects are not followed and no proxy is used. No message of ours holds the address or the server's words.
+Redirects are not followed and no proxy is used. No message of ours holds the address or the server's words. Each
+request with its answer has the time-out for all of it, so that a server that says a little at a time ends no later.
 """
 
 import base64
 import http.client
+import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from minispine.audit.note import CosignatureVerifier, NoteMalformed, NoteUnverified, open_note
 from minispine.audit.witnesses.recipient import Conflict, NotTaken, Offer, Refused, Unreachable
-from minispine.audit.witnesses.tls import context_for, in_our_words
+from minispine.audit.witnesses.tls import Punctual, context_for, in_our_words
 from minispine.config.settings import HttpsWitness
 
 _MOST_ANSWER_BYTES: Final = 64 * 1024
@@ -24,12 +27,13 @@ _REFUSALS: Final = {
 
 
 class HttpsRecipient:
-    """A server that is posted every checkpoint."""
+    """A server that is posted every checkpoint. `monotonic` gives seconds since whenever."""
 
-    def __init__(self, settings: HttpsWitness) -> None:
+    def __init__(self, settings: HttpsWitness, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.name: Final = settings.name
         self.called: Final = f"witness {settings.name}"
         self._settings = settings
+        self._monotonic = monotonic
         parts = urlsplit(settings.url)
         self._host = parts.hostname or ""
         self._port = parts.port or 443
@@ -72,8 +76,13 @@ class HttpsRecipient:
     def _post(self, body: bytes) -> tuple[int, bytes]:
         settings = self._settings
         context = context_for(settings.ca, settings.certificate, settings.key, settings.key_password_file)
+        context.sslsocket_class = Punctual
+        ends_at = self._monotonic() + settings.timeout_s
         line = http.client.HTTPSConnection(self._host, self._port, timeout=settings.timeout_s, context=context)
         try:
+            line.connect()  # its steps have the time-out each, and there are few of them
+            assert isinstance(line.sock, Punctual)
+            line.sock.end_at(ends_at, self._monotonic)
             line.request("POST", self._target, body, {"Content-Type": "text/plain; charset=utf-8"})
             response = line.getresponse()
             return response.status, response.read(_MOST_ANSWER_BYTES)

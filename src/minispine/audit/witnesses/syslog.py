@@ -3,6 +3,8 @@
 The protocol has no answer, so this witness never says whether the log extends what it saw: whoever verifies has to
 take the note out of a message there and give it to ``minispine audit verify``. The note is the text of the message, its
 lines ended by newlines, which some servers write down as ``#012``.
+
+Each step has the time-out for all of it, and there are few: the handshake is one, however slowly a server drips it.
 """
 
 import contextlib
@@ -52,7 +54,6 @@ class SyslogRecipient:
         except (OSError, UnicodeError) as error:
             raise in_our_words(error) from None
         return offer.stored.note
-
 
     def _await_refusal(self, line: ssl.SSLSocket) -> None:
         """Raise if the server turns us down: with TLS 1.3 it does so after the handshake, over our certificate say."""
