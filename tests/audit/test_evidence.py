@@ -218,6 +218,8 @@ def test_there_is_no_evidence_of_what_no_checkpoint_is_over(sqlite_database: Dat
     log.close_now()
     with pytest.raises(EvidenceUnavailable, match="audit checkpoint"):
         evidence(sqlite_database, 400, 414)
+    with pytest.raises(EvidenceUnavailable, match="there is no record 9999"):
+        evidence(sqlite_database, 400, 9999)
     with pytest.raises(EvidenceUnavailable):
         evidence(sqlite_database, 5, 4)
     with pytest.raises(EvidenceUnavailable):

@@ -87,7 +87,8 @@ def test_an_order_of_one_authority_is_refused_and_recorded(minispine: Command, c
     file = requested(minispine, config, begun / "order")
     signed(minispine, file, begun, AUTHORITIES[0])
     done = minispine("audit", "redact", file, "--config", config)
-    assert (done.code, done.err) == (1, f"minispine: {file}: the signature of chief-executive is missing\n")
+    advice = "it is signed with: minispine audit sign FILE --key KEY"
+    assert (done.code, done.err) == (1, f"minispine: {file}: the signature of chief-executive is missing; {advice}\n")
     assert types(config)[-1] == "audit.removal-refused"
 
 
@@ -119,6 +120,12 @@ def test_a_request_needs_records_and_a_reference_that_can_be_written(
             "audit", "redaction-request", "--config", config, "--reference", reference, "--records", records
         )
         assert (made.code, made.out) == (2, "")
+
+
+def test_a_request_for_records_that_are_not_there_is_not_made(minispine: Command, config: Path, begun: Path) -> None:
+    made = minispine("audit", "redaction-request", "--config", config, "--reference", "Case", "--records", "1,2-5")
+    assert (made.code, made.out) == (2, "")
+    assert made.err == "minispine: the log has 2 records; not all of 1,2-5 are among them\n"
 
 
 @pytest.mark.requirement("IG-3.9.6", "b")

@@ -58,6 +58,13 @@ def test_a_lost_log_goes_on_from_its_backup(minispine: Command, config: Path, ba
     assert "an empty one" in twice.err
 
 
+def test_that_no_orders_are_known_is_said(minispine: Command, config: Path, backed_up: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    done = minispine("restore", backed_up, "--config", config, *APPROVED, "--no-witness", "--redactions", gone)
+    assert done.code == 0
+    assert f"There is no {gone}, so no order to destroy payloads is known here." in done.err
+
+
 def test_it_has_to_be_said_what_the_witness_knows_and_who_approved(
     minispine: Command, config: Path, backed_up: Path, tmp_path: Path
 ) -> None:

@@ -110,8 +110,10 @@ def signed_by(note: str, before: Declaration | None) -> Declaration:
         if isinstance(error, DeclarationInvalid):
             raise
         raise DeclarationInvalid(f"the declaration cannot be relied on: {error}") from None
-    if any((key.name, key.key_id) not in verified for key in needed):
-        raise DeclarationInvalid("the declaration lacks the signature of a key that was in force before it")
+    if lacking := [key.name for key in needed if (key.name, key.key_id) not in verified]:
+        raise DeclarationInvalid(
+            f"the declaration lacks the signature of {' and '.join(lacking)}, as in force until now"
+        )
     if before is not None and before.authorities == () != declaration.authorities:
         raise DeclarationInvalid("a log that was begun without authorities never gets any")
     return declaration

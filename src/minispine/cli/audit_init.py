@@ -34,7 +34,7 @@ def init(
 ) -> int:
     """Make the audit log: its tables, its keys, and the first record, which states its public keys.
 
-    Nothing can be served, registered or recorded before. A court may order that what is recorded of somebody be
+    Nothing can be served, registered or recorded before this. A court may order that what is recorded of somebody be
     destroyed; that takes the signatures of two authorities, say the Caldicott Guardian and the chief executive, whose
     public keys have to be named now (`minispine audit authority` makes them) because nobody can add them later. What is
     there already is left as it is, so that the command can be repeated.

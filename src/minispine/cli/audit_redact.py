@@ -16,6 +16,7 @@ from minispine.audit import archive as archives
 from minispine.audit import declaration, redaction
 from minispine.audit.declaration import Declaration, DeclarationInvalid
 from minispine.audit.note import Signer
+from minispine.audit.reading import last_sequence
 from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, parse_ranges
 from minispine.cli.account import actor
@@ -49,6 +50,9 @@ def redaction_request(*, reference: str, records: str, config: Path = CONFIG) ->
             )
         except RequestInvalid as problem:
             raise Mistaken(str(problem)) from None
+        have = last_sequence(trail.database)
+        if any(last > have for _, last in request.ranges):
+            raise Mistaken(f"the log has {have} records; not all of {records} are among them")
     print(request.encode(), end="")
     return Exit.DONE
 
@@ -116,7 +120,8 @@ def redact(
             raise Mistaken(str(needed)) from None
         except RequestInvalid as problem:
             redaction.refused(log, problem, note, actor=actor())
-            raise Failed(f"{request}: {problem}") from None
+            hint = "; it is signed with: minispine audit sign FILE --key KEY" if problem.cause == "not-signed" else ""
+            raise Failed(f"{request}: {problem}{hint}") from None
         except AlreadyRemoved as already:
             _publish(trail.settings.audit.directory if trail.settings else None, note)
             print(already)

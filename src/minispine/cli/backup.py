@@ -126,7 +126,13 @@ def _remove_again(database: Database, log: AuditLog, folder: Path | None, held: 
         print("No orders to destroy payloads were looked for: give --redactions if there are any.", file=sys.stderr)
         return Exit.DONE
     code = Exit.DONE
-    if folder.is_dir():
+    if not folder.is_dir():
+        print(
+            f"There is no {folder}, so no order to destroy payloads is known here. If one was carried out after the"
+            " backup, what it destroyed can be read again until you run minispine audit redact with it.",
+            file=sys.stderr,
+        )
+    else:
         for file, done in restoration.remove_again(database, log, folder, actor=actor(), archives=held):
             if isinstance(done, Removed):
                 print(f"{file.name}: the payloads of {len(done.sequences)} records are destroyed again")

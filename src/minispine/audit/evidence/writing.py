@@ -8,6 +8,7 @@ from minispine.audit.checkpoint import Checkpoint
 from minispine.audit.declaration import DECLARING
 from minispine.audit.evidence.form import FORM, Ending, Heading, Line, Payload, Placed, digest, encode
 from minispine.audit.merkle import HashReader, inclusion_proof, leaf_hash
+from minispine.audit.reading import last_sequence
 from minispine.audit.tree import StoredTree
 from minispine.audit.vault import Vault
 from minispine.storage import Database, Session, Store
@@ -70,7 +71,12 @@ def _checkpoint(database: Database, last: int, note: str | None) -> tuple[str, C
         with database.reading(Store.AUDIT) as session:
             rows = session.rows(_NEWEST, (last,))
         if not rows:
-            raise EvidenceUnavailable(f"no checkpoint is over record {last}; run: minispine audit checkpoint")
+            have = last_sequence(database)
+            raise EvidenceUnavailable(
+                f"no checkpoint is over record {last}; run: minispine audit checkpoint"
+                if last <= have
+                else f"there is no record {last}; the last is {have}"
+            )
         note = str(rows[0][0])
     try:
         said = Checkpoint.decode(note[: note.index("\n\n") + 1])
