@@ -82,3 +82,29 @@ def test_an_index_with_a_hole_is_warned_of_until_it_is_made_anew(sqlite_database
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(watch.watch())
     assert warned == [["the index of the audit trail has to be made anew; run: minispine audit reindex"], []]
+
+
+def test_a_lock_that_cannot_be_written_is_warned_of_until_it_can(sqlite_database: Database, make_log: LogMaker) -> None:
+    log = make_log(sqlite_database)
+    grow(log, SHAPE.last(0))
+    assert sqlite_database.folder is not None
+    lock = sqlite_database.folder / "index.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    warned: list[list[str]] = []
+    watch: IndexWatch
+
+    async def sleep(_: float) -> None:
+        warned.append(watch.warnings())
+        if len(warned) == 2:
+            raise asyncio.CancelledError
+        lock.rmdir()
+
+    watch = IndexWatch(sqlite_database, between=lambda: None, sleep=sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(watch.watch())
+    assert warned == [
+        [f"the index of the audit trail cannot be kept up to date: {lock}: Is a directory"],
+        [],
+    ]
+    assert segments(sqlite_database) == 1

@@ -6,7 +6,7 @@ from typing import Final
 
 from minispine.audit.index import IndexBroken, fold
 from minispine.observe.log import LogEvent, log
-from minispine.storage import Database, StorageUnavailable
+from minispine.storage import Database, StorageMisconfigured, StorageUnavailable
 
 PAUSE_S: Final = 1.0
 _REINDEX: Final = "the index of the audit trail has to be made anew; run: minispine audit reindex"
@@ -33,10 +33,12 @@ class IndexWatch:
         self._between = between
         self._sleep = sleep
         self._broken = False
+        self._hindered: str | None = None
 
     def warnings(self) -> list[str]:
         """What somebody should do about the index; what is recorded does not depend on it."""
-        return [_REINDEX] if self._broken else []
+        hindered = f"the index of the audit trail cannot be kept up to date: {self._hindered}"
+        return ([_REINDEX] if self._broken else []) + ([hindered] if self._hindered is not None else [])
 
     async def watch(self) -> None:
         """Fold every second, for as long as the worker serves."""
@@ -51,7 +53,10 @@ class IndexWatch:
             if not self._broken:
                 log(LogEvent.INDEX_BROKEN)
             self._broken = True
+        except StorageMisconfigured as error:
+            self._hindered = str(error)
         except (StorageUnavailable, Ending):
             return  # a search looks at what is pending, too
         else:
             self._broken = False
+            self._hindered = None

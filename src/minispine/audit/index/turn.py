@@ -20,15 +20,16 @@ def turn(database: Database, *, wait: bool) -> Iterator[Session | None]:
     Its commits do not wait for the disk. Whatever is committed by anybody else afterwards reaches the disk with them or
     after them, so a power cut can undo the last of our work, never a part of it that later work stands on; and none of
     it is a record. For that reason the session's connection is never given back for others to use.
-    Raises `StorageUnavailable`.
+    Raises `StorageUnavailable`, and `StorageMisconfigured` for a file of the lock that cannot be written.
     """
     if database.folder is not None:
+        file = database.folder / "index.lock"
         try:
-            lock = os.open(database.folder / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             raise StorageUnavailable(f"there is no database in {database.folder}") from None
         except OSError as error:
-            raise StorageMisconfigured(f"{database.folder}: {error.strerror}") from None
+            raise StorageMisconfigured(f"{file}: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             with _session(database) as session:
