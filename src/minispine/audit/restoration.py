@@ -21,6 +21,8 @@ from minispine.audit.events import Entry, Event, EventType
 from minispine.audit.keyfiles import AuditKeys
 from minispine.audit.log import AuditLog
 from minispine.audit.merkle import root_at
+from minispine.audit.note import MAX_NOTE_BYTES
+from minispine.audit.outside import NotPlain, read_plain
 from minispine.audit.reading import opened
 from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded, Removed
 from minispine.audit.removal_request import RequestInvalid
@@ -110,7 +112,11 @@ def remove_again(
     `OSError`.
     """
     for file in sorted(folder.glob("*.txt")):
-        note = file.read_text("utf-8")
+        try:
+            note = read_plain(file, MAX_NOTE_BYTES + 1).decode()
+        except (UnicodeDecodeError, NotPlain):
+            yield file, RequestInvalid("not-a-request", "this is not a request to destroy payloads")
+            continue
         try:
             yield file, redaction.redact(database, log, note, actor=actor, archives=archives)
         except AlreadyRemoved:
