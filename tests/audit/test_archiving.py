@@ -13,13 +13,13 @@ from minispine.audit.declaration import Declaration
 from minispine.audit.events import EventType
 from minispine.audit.log import AuditLog
 from minispine.audit.note import sign
-from minispine.audit.reading import bodies, events
+from minispine.audit.reading import RecordUnreadable, bodies, events
 from minispine.audit.redaction import ArchiveNeeded, redact
 from minispine.audit.removal_request import RemovalRequest, parse_ranges
 from minispine.audit.vault import PATIENT
 from minispine.audit.verification import Archives, Broken, Verified, verify
 from minispine.storage import Database, StorageUnavailable, Store
-from tests.audit.checkpoints import tamper
+from tests.audit.checkpoints import remove_triggers, tamper
 from tests.audit.conftest import AUTHORITY_SIGNERS, ORIGIN, SIGNER, VAULT, Clock, LogMaker, received, replied
 from tests.audit.samples import ACTOR
 
@@ -161,6 +161,16 @@ def test_a_run_that_ended_in_the_middle_is_finished_by_the_next(
 def test_a_payload_that_is_not_as_it_was_written_is_not_moved(database: Database, log: AuditLog, folder: Path) -> None:
     tamper(database, "audit_payload", "UPDATE audit_payload SET bodies = private WHERE sequence = 4")
     with pytest.raises(ArchiveRefused, match="record 4"):
+        move(database, log, folder)
+    assert held(database) == [2, 4, 6, 8, 10]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_record_that_is_not_one_any_more_is_named(database: Database, log: AuditLog, folder: Path) -> None:
+    remove_triggers(database, "audit_record")
+    with database.session(Store.AUDIT) as session:
+        session.run("UPDATE audit_record SET leaf = ? WHERE sequence = 4", (b"\x02{}",))
+    with pytest.raises(RecordUnreadable, match="record 4 "):
         move(database, log, folder)
     assert held(database) == [2, 4, 6, 8, 10]
     assert list(folder.iterdir()) == []

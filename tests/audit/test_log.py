@@ -13,6 +13,7 @@ from minispine.audit.log import AuditLog
 from minispine.audit.reading import events, last_sequence
 from minispine.audit.verification import Broken, Verified, verify
 from minispine.storage import Database, Store
+from tests.audit.checkpoints import remove_triggers
 from tests.audit.conftest import ACTOR, FIRST, START, Clock, LogMaker, note, reasons, received, replied
 
 
@@ -317,3 +318,35 @@ def test_two_logs_of_one_process_and_a_command_share_one_order(database: Databas
 def test_real_clocks_are_not_needed(log: AuditLog) -> None:
     assert abs(time.time() * 1e6 - START) > 1e6
     assert log.now() == START
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE audit_record SET leaf = ? WHERE sequence = 2",
+        "DELETE FROM audit_record WHERE sequence = 2 AND leaf <> ?",
+    ],
+)
+@pytest.mark.parametrize("instead", [None, b'"lane":1.5'])
+def test_an_exchange_whose_opening_was_tampered_with_is_closed_by_what_else_is_known(
+    database: Database, make_log: LogMaker, damage: str, instead: bytes | None
+) -> None:
+    dead, alive = make_log(database, instance="dead"), make_log(database, instance="alive")
+    assert dead.append_now(received("e1", "m1")).sequence == FIRST
+    dead.append_now(received("e2", "m2"))
+    with database.reading(Store.AUDIT) as session:
+        leaf = bytes(session.rows("SELECT leaf FROM audit_record WHERE sequence = 2")[0][0])
+    found = b"\x02{}" if instead is None else leaf.replace(b'"lane":"attended"', instead)
+    assert found != leaf
+    remove_triggers(database, "audit_record")
+    with database.session(Store.AUDIT) as session:
+        session.run(damage, (found,))
+    claim = database.claim_for_serving("alive")
+    assert alive.close_orphans(claim.living) == 2
+    assert alive.close_orphans(claim.living) == 0
+    claim.release()
+    first, second = events(database, first=FIRST + 2)
+    assert (first["type"], first["exchange"]) == ("exchange.outcome-unknown", "e1")
+    assert (first["client"], first["client_message_id"]) == (None, None)
+    assert first["data"] == {"opened_by": FIRST, "instance": "dead", "reason": "process-died", "recorded": []}
+    assert (second["exchange"], second["client"], len(second["data"]["recorded"])) == ("e2", "ward", 2)

@@ -7,8 +7,17 @@ from sqlalchemy import insert
 
 from minispine.audit import reading
 from minispine.audit.events import Body, Entry, EventType
+from minispine.audit.found_by import entries_of
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import Absent, RecordUnreadable, bodies, events, first_sealed_from, records
+from minispine.audit.reading import (
+    Absent,
+    RecordUnreadable,
+    bodies,
+    events,
+    first_sealed_from,
+    last_system,
+    records,
+)
 from minispine.storage import Database, Store
 from minispine.storage.tables import audit_archive, audit_removal
 from tests.audit.checkpoints import remove_triggers
@@ -135,11 +144,44 @@ def test_the_first_record_sealed_from_some_time_on_is_found(database: Database, 
     ]
 
 
-@pytest.mark.parametrize("leaf", [b"", b"\x02{", b"\x07{}", b'\x02{"events":[]}'])
+def _with(**fields: object) -> bytes:
+    whole: dict[str, object] = dict.fromkeys(
+        ("bodies", "client", "client_message_id", "exchange", "private", "repeats")
+    )
+    whole |= {"events": [], "instance": "i", "sealed_at": START, "sequence": 3, "system_id": "s"}
+    return b"\x02" + json.dumps(whole | fields).encode()
+
+
+_UNREADABLE = [
+    *(b"", b"\x02{", b"\x07{}", b"\x02[]", b'\x02{"events":[]}'),
+    *(_with(client=7), _with(sealed_at=2**62), _with(events=[{"type": "x", "at": 1}])),
+    _with(events=[{"type": "x", "at": -1, "data": {}}]),
+]
+
+
+@pytest.mark.parametrize("leaf", _UNREADABLE)
 def test_a_record_that_is_not_one_any_more_is_named(database: Database, written: AuditLog, leaf: bytes) -> None:
     remove_triggers(database, "audit_record")
     with database.session(Store.AUDIT) as session:
         session.run("UPDATE audit_record SET leaf = ? WHERE sequence = 3", (leaf,))
     with pytest.raises(RecordUnreadable, match="record 3 cannot be read"):
         list(events(database))
+    with pytest.raises(RecordUnreadable, match="record 3 cannot be read"):
+        bodies(database, 3, VAULT)
+    with pytest.raises(RecordUnreadable, match="record 3 cannot be read"):
+        list(entries_of(database, VAULT)(1, 4))
     assert [e["sequence"] for e in events(database, last=2)] == [1, 2]
+
+
+@pytest.mark.parametrize("leaf", [b"", b"\x02{", b'\x02{"sealed_at":"x"}'])
+def test_so_is_the_last_one_and_one_that_is_come_upon_by_halving(
+    database: Database, written: AuditLog, leaf: bytes
+) -> None:
+    assert last_system(database) == "SMSP-1"
+    remove_triggers(database, "audit_record")
+    with database.session(Store.AUDIT) as session:
+        session.run("UPDATE audit_record SET leaf = ? WHERE sequence > 2", (leaf,))
+    with pytest.raises(RecordUnreadable, match="record 4 cannot be read"):
+        last_system(database)
+    with pytest.raises(RecordUnreadable, match="record 3 cannot be read"):
+        first_sealed_from(database, START + 1)

@@ -14,10 +14,10 @@ import msgspec
 
 from minispine.audit import archive, declaration
 from minispine.audit.archive import Archive, Row
-from minispine.audit.encoding import commit, read_leaf
+from minispine.audit.encoding import commit
 from minispine.audit.events import Entry, Event, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.reading import first_sealed_from
+from minispine.audit.reading import first_sealed_from, leaf_of
 from minispine.audit.vault import Part
 from minispine.keys.files import sync_folder
 from minispine.storage import Database, Session, Store
@@ -72,7 +72,7 @@ def archive_month(
     """Move the payloads of a month into a new file in `folder`. To be repeated when it ended in the middle.
 
     `database` is that of the tables' owner, `actor` is `Actor.as_data`. Raises `ArchiveRefused`, `ValueError` for what
-    is no month, `AuditUnavailable`, `StorageUnavailable`, `ArchiveUnreadable`, `OSError`.
+    is no month, `AuditUnavailable`, `StorageUnavailable`, `ArchiveUnreadable`, `RecordUnreadable`, `OSError`.
     """
     begin, end = month(which)
     now = log.now()
@@ -129,7 +129,7 @@ def _rows(database: Database, first: int, last: int) -> Iterator[Row]:
         with database.reading(Store.AUDIT) as session:
             page = session.rows(_ENCRYPTED, (first, last, _AT_ONCE))
         for sequence, salt, private, bodies, leaf in page:
-            committed = read_leaf(bytes(leaf))
+            committed = leaf_of(sequence, leaf)
             for part, content in ((Part.PRIVATE, private), (Part.BODIES, bodies)):
                 expected = committed[part.name.lower()]
                 if expected != (None if content is None else commit(bytes(salt), part, bytes(content))):

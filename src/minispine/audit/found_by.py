@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from minispine.audit.encoding import read_leaf
 from minispine.audit.index import EntriesOf
-from minispine.audit.reading import opened
+from minispine.audit.reading import leaf_of, opened
 from minispine.audit.terms import terms_of
 from minispine.audit.vault import Part, Vault
 from minispine.audit.verification.archives import NO_ARCHIVES, Archives
@@ -26,7 +25,8 @@ def entries_of(database: Database, vault: Vault, archives: Archives = NO_ARCHIVE
     """What gives the keys of each record of a range, in order, in the form that `index.rebuild` wants it.
 
     A record whose payload is destroyed, or in an archive that is not given, is found by what its leaf says only. Giving
-    them raises `StorageUnavailable`, `ArchiveUnreadable`, and `PayloadUnreadable` for one that cannot be opened.
+    them raises `StorageUnavailable`, `ArchiveUnreadable`, `RecordUnreadable`, and `PayloadUnreadable` for one that
+    cannot be opened.
     """
 
     def entries(first: int, last: int) -> Iterator[tuple[int, Sequence[bytes]]]:
@@ -41,7 +41,7 @@ def entries_of(database: Database, vault: Vault, archives: Archives = NO_ARCHIVE
                     wrapped = archived_key
                 clear = opened(vault, Part.PRIVATE, private, salt, wrapped)
                 privates = () if clear is None else msgspec.json.decode(clear)
-                yield sequence, _keys(read_leaf(bytes(leaf)), privates, vault)
+                yield sequence, _keys(leaf_of(sequence, leaf), privates, vault)
 
     return entries
 

@@ -6,11 +6,14 @@ Reading is in ``reading.py`` and checking in ``verification/``.
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import contextmanager, suppress
+from typing import Final
 
-from minispine.audit.encoding import Prepared, iso_time, prepare, read_leaf
+import msgspec
+
+from minispine.audit.encoding import EntryInvalid, Prepared, iso_time, prepare
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, Receipt
+from minispine.audit.reading import RecordUnreadable, leaf_of
 from minispine.audit.sealing import Hold, Sealer
 from minispine.audit.vault import Vault
 from minispine.audit.writer import Writer
@@ -106,14 +109,15 @@ class AuditLog:
         """Close every exchange left open by a process that is dead, and say how many there were.
 
         Each gets one record: its outcome is unknown, and it carries what was recorded when it was opened, so that the
-        ids of what may have been asked are at hand. Called at start by whoever holds the claim to serve; `living` is
+        ids of what may have been asked are at hand; where that record is not as it was written, what is known without
+        it. Called at start by whoever holds the claim to serve; `living` is
         that claim's (`Claim.living`). Raises `AuditUnavailable`.
         """
         closed = 0
         while True:
             with self.holding() as hold:
                 orphans = self._orphans(hold, living)
-                hold.append([self._prepare(entry) for entry in orphans])
+                hold.append(orphans)
             closed += len(orphans)
             if len(orphans) < _ORPHANS_AT_ONCE:
                 return closed
@@ -152,29 +156,32 @@ class AuditLog:
     def _prepare(self, entry: Entry) -> Prepared:
         return prepare(entry, instance=self.instance, vault=self.vault)
 
-    def _orphans(self, hold: Hold, living: Callable[[set[str]], set[str]]) -> list[Entry]:
+    def _orphans(self, hold: Hold, living: Callable[[set[str]], set[str]]) -> list[Prepared]:
         instances = {row[0] for row in hold.audit.rows("SELECT DISTINCT instance FROM audit_open")} - {self.instance}
-        orphans: list[Entry] = []
+        orphans: list[Prepared] = []
         for instance in sorted(instances - living(instances)):
             opened = hold.audit.rows(
-                "SELECT audit_open.sequence, leaf FROM audit_open JOIN audit_record USING (sequence)"
-                " WHERE instance = ? ORDER BY sequence LIMIT ?",
+                "SELECT o.exchange, o.sequence, r.leaf FROM audit_open o"
+                " LEFT JOIN audit_record r ON r.sequence = o.sequence WHERE o.instance = ?"
+                " ORDER BY o.sequence LIMIT ?",
                 (instance, _ORPHANS_AT_ONCE - len(orphans)),
             )
-            orphans += [self._unknown(sequence, read_leaf(leaf), instance) for sequence, leaf in opened]
+            orphans += [self._unknown(exchange, sequence, leaf, instance) for exchange, sequence, leaf in opened]
         return orphans
 
-    def _unknown(self, sequence: int, opening: dict[str, Any], instance: str) -> Entry:
-        known = [
-            {"type": event["type"], "at": iso_time(event["at"]), "data": event["data"]}
-            for event in opening["events"]
-            if event["type"] in _MAY_HAVE_LEFT
-        ]
-        unknown = {"reason": "process-died", "opened_by": sequence, "instance": instance, "recorded": known}
-        return Entry(
-            events=(Event(type=EventType.EXCHANGE_OUTCOME_UNKNOWN, at=self.now(), data=unknown),),
-            exchange=opening["exchange"],
-            client=opening["client"],
-            client_message_id=opening["client_message_id"],
-            closes=True,
-        )
+    def _unknown(self, exchange: str, sequence: int, leaf: bytes | None, instance: str) -> Prepared:
+        """The record of an orphan. One whose opening is not as it was written must not keep the worker from serving."""
+        unknown = {"reason": "process-died", "opened_by": sequence, "instance": instance, "recorded": []}
+        event = Event(type=EventType.EXCHANGE_OUTCOME_UNKNOWN, at=self.now(), data=unknown)
+        bare = Entry(events=(event,), exchange=exchange, closes=True)
+        with suppress(RecordUnreadable, EntryInvalid):
+            opening = leaf_of(sequence, leaf or b"")
+            recorded = [
+                {"type": each["type"], "at": iso_time(each["at"]), "data": each["data"]}
+                for each in opening["events"]
+                if each["type"] in _MAY_HAVE_LEFT
+            ]
+            told = msgspec.structs.replace(event, data=unknown | {"recorded": recorded})
+            known = {"client": opening["client"], "client_message_id": opening["client_message_id"]}
+            return self._prepare(msgspec.structs.replace(bare, events=(told,), **known))
+        return self._prepare(bare)

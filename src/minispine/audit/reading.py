@@ -6,7 +6,7 @@ a page in memory. Which records meet a condition is ``search.py``'s question, wh
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from sqlalchemy import Row, select
@@ -18,13 +18,8 @@ from minispine.storage import Database, Store
 from minispine.storage.tables import audit_archive, audit_head, audit_payload, audit_record, audit_removal
 
 PAGE_RECORDS: Final = 500
-_FIELDS: Final = frozenset(
-    (
-        *("sealed_at", "system_id", "instance", "exchange", "client", "client_message_id", "repeats", "events"),
-        *("private", "bodies"),
-    )
-)
-"""What every version of a leaf has."""
+Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
+"""UTC microseconds since 1970, up to the year 9999."""
 _PRIVATE: Final = (audit_payload.c.private, audit_payload.c.salt, audit_payload.c.wrapped)
 
 
@@ -46,6 +41,37 @@ class RecordUnreadable(Exception):
     def __init__(self, sequence: int) -> None:
         super().__init__(f"record {sequence} cannot be read; run: minispine audit verify")
         self.sequence = sequence
+
+
+class _Event(msgspec.Struct):
+    at: Moment
+    data: dict[str, Any]
+    type: str
+
+
+class _Leaf(msgspec.Struct):
+    """What every version of a leaf has."""
+
+    bodies: str | None
+    client: str | None
+    client_message_id: str | None
+    events: list[_Event]
+    exchange: str | None
+    instance: str
+    private: str | None
+    repeats: str | None
+    sealed_at: Moment
+    system_id: str
+
+
+def leaf_of(sequence: int, leaf: bytes) -> dict[str, Any]:
+    """What the leaf of a record says, if it has the members that every leaf has. Raises `RecordUnreadable`."""
+    try:
+        fields = read_leaf(bytes(leaf))
+        msgspec.convert(fields, _Leaf)
+    except ValueError:
+        raise RecordUnreadable(sequence) from None
+    return fields
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,24 +103,32 @@ def last_sequence(database: Database) -> int:
 
 
 def last_system(database: Database) -> str | None:
-    """The installation that wrote the last record, None for an empty log. Raises `StorageUnavailable`."""
-    query = select(audit_record.c.leaf).order_by(audit_record.c.sequence.desc()).limit(1)
+    """The installation that wrote the last record, None for an empty log.
+
+    Raises `StorageUnavailable`, `RecordUnreadable`.
+    """
+    query = select(audit_record.c.sequence, audit_record.c.leaf).order_by(audit_record.c.sequence.desc()).limit(1)
     with database.reading(Store.AUDIT) as session:
         rows = session.execute(query)
-    return str(read_leaf(bytes(rows[0].leaf))["system_id"]) if rows else None
+    return str(leaf_of(rows[0].sequence, rows[0].leaf)["system_id"]) if rows else None
 
 
 def first_sealed_from(database: Database, us: int) -> int:
     """The sequence of the first record that was sealed at `us` or later; of the next one to come if there is none.
 
-    Sealed time never goes back from one record to the next, so that is found by halving. Raises `StorageUnavailable`.
+    Sealed time never goes back from one record to the next, so that is found by halving. Raises `StorageUnavailable`,
+    `RecordUnreadable`.
     """
     with database.reading(Store.AUDIT) as session:
         low, high = 1, int(session.execute(select(audit_head.c.sequence))[0].sequence) + 1
         while low < high:
             middle = (low + high) // 2
-            leaf = session.rows("SELECT leaf FROM audit_record WHERE sequence = ?", (middle,))[0][0]
-            if _sealed_at(bytes(leaf)[1:]).sealed_at < us:
+            leaf = session.rows("SELECT leaf FROM audit_record WHERE sequence = ?", (middle,))
+            try:
+                sealed_at = _sealed_at(bytes(leaf[0][0])[1:]).sealed_at
+            except (IndexError, ValueError):
+                raise RecordUnreadable(middle) from None
+            if sealed_at < us:
                 low = middle + 1
             else:
                 high = middle
@@ -116,7 +150,8 @@ def events(
 ) -> Iterator[dict[str, Any]]:
     """The events of the records from `first` to `last`, both included, in order, as `told` gives them.
 
-    Events written after the call has begun are not among them. Raises `StorageUnavailable`, `PayloadUnreadable`.
+    Events written after the call has begun are not among them. Raises `StorageUnavailable`, `PayloadUnreadable`,
+    `RecordUnreadable`.
     """
     end = last_sequence(database)
     end = end if last is None else min(last, end)
@@ -157,7 +192,7 @@ def told(record: Record) -> Iterator[dict[str, Any]]:
 def bodies(database: Database, sequence: int, vault: Vault) -> tuple[Body, ...]:
     """The messages kept with one record, none where there are none here.
 
-    Raises `StorageUnavailable`, `PayloadUnreadable`.
+    Raises `StorageUnavailable`, `PayloadUnreadable`, `RecordUnreadable`.
     """
     query = (
         select(audit_record.c.leaf, audit_payload.c.salt, audit_payload.c.wrapped, audit_payload.c.bodies)
@@ -167,7 +202,7 @@ def bodies(database: Database, sequence: int, vault: Vault) -> tuple[Body, ...]:
     with database.reading(Store.AUDIT) as session:
         rows = session.execute(query)
     framed = (
-        _as_committed(vault, Part.BODIES, rows[0].bodies, rows[0], read_leaf(bytes(rows[0].leaf))) if rows else None
+        _as_committed(vault, Part.BODIES, rows[0].bodies, rows[0], leaf_of(sequence, rows[0].leaf)) if rows else None
     )
     return unframe_bodies(framed) if framed is not None else ()
 
@@ -210,7 +245,7 @@ def _records(database: Database, page: Sequence[int], vault: Vault | None) -> It
         )
     with database.reading(Store.AUDIT) as session:  # to fetch only: on PostgreSQL a transaction may not stand idle
         fetched = session.execute(query)
-    rows = {row.sequence: (row, _leaf(row)) for row in fetched}
+    rows = {row.sequence: (row, leaf_of(row.sequence, row.leaf)) for row in fetched}
     gone = [
         sequence
         for sequence, (row, leaf) in rows.items()
@@ -221,16 +256,6 @@ def _records(database: Database, page: Sequence[int], vault: Vault | None) -> It
         if sequence in rows:
             row, leaf = rows[sequence]
             yield _record(row, leaf, vault, absent.get(sequence))
-
-
-def _leaf(row: Row[Any]) -> dict[str, Any]:
-    try:
-        leaf = read_leaf(bytes(row.leaf))
-    except ValueError:
-        raise RecordUnreadable(row.sequence) from None
-    if not leaf.keys() >= _FIELDS or not isinstance(leaf["events"], list):
-        raise RecordUnreadable(row.sequence)
-    return leaf
 
 
 def _record(row: Row[Any], leaf: dict[str, Any], vault: Vault | None, absent: Absent | None) -> Record:
@@ -271,7 +296,7 @@ def _absent(database: Database, sequences: Sequence[int]) -> dict[int, Absent]:
     found = {}
     for sequence in sequences:
         if removal := removals.get(sequence):
-            found[sequence] = Absent("removed", removal.record, _reference(read_leaf(bytes(removal.leaf))))
+            found[sequence] = Absent("removed", removal.record, _reference(leaf_of(removal.record, removal.leaf)))
         elif archive := next((a for a in archives if a.first <= sequence <= a.last), None):
             found[sequence] = Absent("archived", archive.record, archive.name)
         else:
