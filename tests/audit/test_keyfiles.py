@@ -163,3 +163,13 @@ def test_a_private_key_is_written_and_read(tmp_path: Path) -> None:
     file.write_bytes(keyfiles.encode_private(key))
     file.chmod(0o600)
     assert keyfiles.read_log_key(file).private_bytes_raw() == key.private_bytes_raw()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
+def test_a_folder_in_which_others_can_put_a_key_is_refused(folder: Path, mode: int) -> None:
+    make(folder, environment={})
+    folder.chmod(mode)
+    with pytest.raises(KeyFileRefused, match=f"can be written by others .mode {mode:04o}.; run: chmod 700 "):
+        load(folder, {})
+    folder.chmod(0o755)
+    load(folder, {})

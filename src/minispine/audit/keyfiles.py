@@ -13,6 +13,8 @@ import base64
 import binascii
 import fcntl
 import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +52,16 @@ class AuditKeys(msgspec.Struct, frozen=True):
 
 
 def load(folder: Path, environment: Mapping[str, str] = os.environ) -> AuditKeys:
-    """Read the keys of a log. Raises `KeyFileRefused`, which says what to do when they were never made."""
+    """Read the keys of a log. Raises `KeyFileRefused`, which says what to do when they were never made.
+
+    The folder is refused, too, where others than its owner can put another file in the place of a key.
+    """
     if not folder.is_dir():
         raise KeyFileRefused(folder, "holds no keys of an audit log; run: minispine audit init")
+    mode = folder.stat().st_mode
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        said = f"can be written by others (mode {stat.S_IMODE(mode):04o})"
+        raise KeyFileRefused(folder, f"{said}; run: chmod 700 {shlex.quote(str(folder))}")
     ring = read_ring(folder / MASTER_KEYS, environment, MASTER_KEYS_VARIABLE)
     return AuditKeys(read_log_key(folder / LOG_KEY), ring, _index_key(folder / INDEX_KEY))
 
