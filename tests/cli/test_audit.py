@@ -77,7 +77,7 @@ def test_reading_is_recorded_before_anything_is_shown_with_what_was_typed_kept_p
     place: list[str], vault: Vault, database: Database, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     last = last_sequence(database)
-    _, lines, _ = run(capsysbinary, "events", *place, "--private", "--id", "m1", "--from", "1")
+    _, lines, _ = run(capsysbinary, "events", *place, "--private", "--id", "m1", "--first", "1")
     assert {line["exchange"] for line in lines} == {"e1"}
     assert lines[1]["private"] == {"question": {"nhs_number": NHS_NUMBER}}
     reading = list(events(database, first=last + 1, vault=vault))
@@ -121,7 +121,7 @@ def test_a_patient_is_searched_for_by_a_number_in_a_file(
 
 
 def test_conditions_narrow_what_is_printed(place: list[str], capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    _, lines, _ = run(capsysbinary, "events", *place, "--exchange", "e2", "--from", str(FIRST + 3), "--to", "9")
+    _, lines, _ = run(capsysbinary, "events", *place, "--exchange", "e2", "--first", str(FIRST + 3), "--last", "9")
     assert [line["sequence"] for line in lines] == [FIRST + 3]
 
 
@@ -166,7 +166,7 @@ def test_a_provider_that_serves_is_not_in_the_way(
     place: list[str], database: Database, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     claim = database.claim_for_serving("provider")
-    code, lines, _ = run(capsysbinary, "events", *place, "--to", str(FIRST))
+    code, lines, _ = run(capsysbinary, "events", *place, "--last", str(FIRST))
     claim.release()
     assert (code, len(lines)) == (0, 3)
 

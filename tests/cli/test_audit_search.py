@@ -177,6 +177,21 @@ def test_a_criterion_that_cannot_be_is_a_mistake_and_nothing_is_read(
     assert readings(database, vault) == []
 
 
+@pytest.mark.parametrize("number", ["9449310467", "944 931 0467", "944-931-0467"])
+@pytest.mark.parametrize(
+    "command",
+    [["search", "--id", "m", "--id"], ["events", "--id"], ["export", "--format", "csv", "--output", "-", "--id"]],
+)
+def test_an_nhs_number_is_not_taken_from_the_command_line_as_an_id(
+    audit: Audit, database: Database, vault: Vault, command: list[str], number: str
+) -> None:
+    ended = audit(*command, number)
+    assert (ended.code, ended.out) == (2, "")
+    assert "--nhs-number-file" in ended.err
+    assert number not in ended.err
+    assert readings(database, vault) == []
+
+
 def test_an_nhs_number_that_is_none_is_not_quoted(audit: Audit, tmp_path: Path) -> None:
     (tmp_path / "number").write_text("9449310468")
     for command in ("search", "trace", "report"):

@@ -137,7 +137,7 @@ def _die_asking(house: House, spine: Spine, message: Message) -> None:
 def _change_everything(house: House) -> None:
     for change in (["edit", "ward", "--timeout", "20"], ["disable", "clinic"], ["enable", "clinic"]):
         house.must_run("client", *change, "--reason", "a life")
-    house.must_run("audit", "events", "--from", "1", "--to", "1")
+    house.must_run("audit", "events", "--first", "1", "--last", "1")
     exported = house.folder / "exported.csv"
     house.must_run("audit", "export", "--format", "csv", "--output", str(exported), "--first", "1", "--last", "1")
     house.configure("exchange", clock_skew_s=61).write()

@@ -24,6 +24,7 @@ from minispine.cli.audit_criteria import (
     ANYWHERE,
     Criteria,
     Place,
+    check_ids,
     nhs_number_in,
     query,
     recorded,
@@ -44,8 +45,8 @@ def events(
     exchange: str | None = None,
     id_: str | None = None,
     nhs_number_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    from_: int = 1,
-    to: int | None = None,
+    first: int = 1,
+    last: int | None = None,
 ) -> int:
     """Print the events of the audit trail in order, one JSON object a line.
 
@@ -64,18 +65,19 @@ def events(
             identity.
         nhs_number_file: Only exchanges about the patient whose NHS number is in this file (- for standard input); on
             a command line everybody on the machine could read it.
-        from_: The first sequence number.
-        to: The last sequence number.
+        first: From this sequence number on.
+        last: Up to this sequence number.
     """
     for option, given in (("--exchange", exchange), ("--id", id_)):
         if given is not None and not given.strip():
             raise Mistaken(f"{option} is empty; leave it out to have every event")
+    check_ids(() if id_ is None else (id_,))
     wanted = query(
         exchange=exchange or (),
         identifier=id_ or (),
         patient=nhs_number_in(nhs_number_file) if nhs_number_file else (),
-        first=from_,
-        last=to,
+        first=first,
+        last=last,
     )
     place = Place(config=config, storage=storage, storage_password_file=storage_password_file, audit_keys=audit_keys)
     shown = 0

@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,7 @@ class Criteria:
 
     def query(self) -> Query:
         """The query that was typed. Raises `Mistaken`."""
+        check_ids(self.id_)
         for each in self.event:
             if each not in set(EventType):
                 raise unknown("type of event", each, EventType)
@@ -147,6 +148,12 @@ def query(**conditions: object) -> Query:
         return Query(**conditions)  # type: ignore[arg-type]
     except ValueError as error:
         raise Mistaken(str(error)) from None
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise `Mistaken` for an NHS number, which everybody on the machine could read on a command line."""
+    if any(is_valid(each.replace(" ", "").replace("-", "")) for each in ids):
+        raise Mistaken("an NHS number belongs in a file: --nhs-number-file, or - for standard input")
 
 
 def nhs_number_in(file: Path) -> str:

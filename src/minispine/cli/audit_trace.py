@@ -12,11 +12,10 @@ from minispine.audit.reading import Record, bodies
 from minispine.audit.search import Exchange
 from minispine.audit.tracing import steps
 from minispine.audit.words import uk_time
-from minispine.cli.audit_criteria import ANYWHERE, NhsNumberFile, Place, nhs_number_in, query, recorded
+from minispine.cli.audit_criteria import ANYWHERE, NhsNumberFile, Place, check_ids, nhs_number_in, query, recorded
 from minispine.cli.errors import Exit, Mistaken
 from minispine.cli.output import plain
 from minispine.cli.trail import OpenTrail
-from minispine.domain.nhs_number import is_valid
 from minispine.keys.files import write_secret
 
 _HERE: Final = Path("-")
@@ -45,8 +44,7 @@ def trace(
     """
     if (id_ is None) == (nhs_number_file is None):
         raise Mistaken("name either an id, or --nhs-number-file")
-    if id_ is not None and is_valid(id_.replace(" ", "")):
-        raise Mistaken("an NHS number belongs in a file: --nhs-number-file, or - for standard input")
+    check_ids(() if id_ is None else (id_,))
     wanted = query(identifier=id_ or (), patient=nhs_number_in(nhs_number_file) if nhs_number_file else ())
     if bodies_ is not None and bodies_ != _HERE:
         bodies_.mkdir(mode=0o700, parents=True, exist_ok=True)
