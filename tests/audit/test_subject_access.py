@@ -287,6 +287,14 @@ def test_the_report_is_in_plain_words_with_times_of_the_united_kingdom(database:
     assert lines[-1] == "2 entries."
 
 
+def test_the_report_has_words_and_days_where_the_record_has_codes(database: Database, happen: Happen) -> None:
+    one = call("one", operation=Operation.GET_PATIENT_DETAILS, shown=details("MARKERBY"), spine=("found", "found"))
+    happen(day(1), one.asked, note(), one.replied)
+    lines = list(report(PATIENT, accesses(database, VAULT, PATIENT), period="x"))
+    for said in ("gender: female", "birth date: 2 January 1980", "addresses use: home", "telecoms use: home"):
+        assert f"    {said}" in lines
+
+
 def test_a_report_about_a_patient_of_whom_nothing_is_recorded_says_so(database: Database, log: AuditLog) -> None:
     assert list(report(PATIENT, accesses(database, VAULT, PATIENT), period="x"))[2:] == ["", "Nothing is recorded."]
 

@@ -6,6 +6,7 @@ changed, archived; a look at this very trail, too. Questions that were refused o
 those of the United Kingdom with their offset; the bounds of a report are those at which records were sealed.
 """
 
+import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -129,7 +130,34 @@ def _entry(access: Access) -> Iterator[str]:
     yield from (f"  {name}: {value}" for name, value in facts.items() if value)
     if access.shown:
         yield "  What was shown:" if access.event != EventType.RECORD_CHANGED else "  What was changed:"
-        yield from (f"    {name}: {value}" for name, value in access.shown)
+        yield from (f"    {name}: {_in_words(name, value)}" for name, value in access.shown)
+
+
+_GENDERS: Final = {"0": "not known", "1": "male", "2": "female", "9": "not specified"}
+_USES: Final = {
+    "H": "home",
+    "TMP": "temporary",
+    "PST": "correspondence",
+    "MC": "mobile",
+    "WP": "work",
+    "HV": "holiday home",
+    "EC": "emergency contact",
+}
+
+
+def _in_words(name: str, value: str) -> str:
+    """A value as a patient reads it, who knows none of our codes; any that is not known to us stays as it is."""
+    if name.endswith("gender"):
+        return _GENDERS.get(value, value)
+    if name.endswith(" use"):
+        return _USES.get(value, value)
+    if name.endswith(("birth date", "death date", " since")) and len(value) == 8:
+        try:
+            day = datetime.date.fromisoformat(value)
+        except ValueError:
+            return value
+        return f"{day.day} {day:%B %Y}"
+    return value
 
 
 # ── acts at a screen ────────────────────────────────────────────────────────────────────────────────────────────────
