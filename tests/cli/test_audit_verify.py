@@ -169,7 +169,7 @@ def test_evidence_is_verified_without_the_database(
     ended = minispine("audit", "evidence", "--first", 5, "--last", 20, "--output", file, *place, "--checkpoint", seen)
     assert ended.code == 0, ended
     assert file.stat().st_mode & 0o777 == 0o600
-    asked = ("audit", "verify", "--export", file, "--key", vkey)
+    asked = ("audit", "verify", "--evidence", file, "--key", vkey)
     assert minispine(*asked).code == 3
     ended = minispine(*asked, "--checkpoint", witness)
     assert ended.code == 0, ended
@@ -194,7 +194,7 @@ def test_taking_evidence_is_recorded_and_leaves_nothing_when_it_fails(
     ended = minispine("audit", "evidence", "--first", 5, "--last", 42, "--output", other, *place)
     assert (ended.code, "audit checkpoint" in ended.err) == (1, True)
     assert not other.exists()
-    told = minispine("audit", "events", "--from", RECORDS + 1, *place).out
+    told = minispine("audit", "events", "--first", RECORDS + 1, *place).out
     assert told.count('"command":"audit evidence"') == 2
 
 

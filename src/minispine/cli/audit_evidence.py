@@ -21,7 +21,7 @@ def take(
 ) -> int:
     """Write every record of a period, as it was hashed, with the proof that the log has these and no others.
 
-    `minispine audit verify --export FILE` checks the file anywhere, with nothing but the log's public key or a
+    `minispine audit verify --evidence FILE` checks the file anywhere, with nothing but the log's public key or a
     checkpoint from a witness; a single byte that was changed shows. That a copy was taken, by whom and of what is
     recorded first. The file is new and can be read by its owner only; if something goes wrong there is none.
 

@@ -6,7 +6,9 @@ It shows nothing of the trail, so it is not recorded in it.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Parameter
 
 from minispine.audit import evidence, verification
 from minispine.audit.evidence import Upheld
@@ -42,7 +44,7 @@ def verify(
     storage_password_file: Path | None = None,
     audit_keys: Path | None = None,
     tiles: Path | None = None,
-    export: Path | None = None,
+    evidence_file: Annotated[Path | None, Parameter(name=("--evidence", "--export"))] = None,
     checkpoint: tuple[Path, ...] = (),
     key: str | None = None,
     without_payloads: bool = False,
@@ -62,7 +64,7 @@ def verify(
         storage_password_file: The file of the password that goes with --storage.
         audit_keys: The folder of the log's keys that goes with --storage; only --index needs it.
         tiles: A directory in which the trail is published, to be checked instead.
-        export: A file that `minispine audit evidence` wrote, to be checked instead, without any database.
+        evidence_file: A file that `minispine audit evidence` wrote, to be checked instead, without any database.
         checkpoint: A checkpoint that was kept elsewhere, or a directory of them; can be given several times.
         key: The log's public key as `minispine audit init` printed it, or a file that holds it.
         without_payloads: Leave aside what is kept encrypted beside the records, which is quicker.
@@ -73,8 +75,8 @@ def verify(
         raise Mistaken("a checkpoint from the directory that is checked proves nothing; give one from elsewhere")
     vouching = _trusted(checkpoint)
     known_key = _known_key(key) if key is not None else None
-    if export is not None:
-        with export.open("rb") as stream:
+    if evidence_file is not None:
+        with evidence_file.open("rb") as stream:
             return _tell_evidence(evidence.verify(stream, trusted=vouching, known_key=known_key))
     progress = Progress(of_records)
     if tiles is not None:
