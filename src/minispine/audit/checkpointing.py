@@ -163,7 +163,10 @@ class Checkpointer:
             raise NotBegun
         signer = Signer(declared.name, self._log_key)
         if signer.verifier != declared.log_key:
-            raise WrongLogKey("the log states another key as its own than the one in the audit key folder")
+            raise WrongLogKey(
+                "the log states another key as its own than the one read from the audit key folder; if that key was"
+                " changed since, start the provider again"
+            )
         return signer
 
 
