@@ -229,7 +229,7 @@ def test_nothing_is_forgotten_while_a_payload_cannot_be_opened(
 ) -> None:
     with database.session(Store.AUDIT) as session:
         session.begin()
-        session.run("UPDATE audit_payload SET wrapped = ? WHERE sequence = ?", (b"\xff" * 60, FIRST + 1))
+        session.run("UPDATE audit_payload SET wrapped = ? WHERE sequence = ?", (b"\xff" * 52, FIRST + 1))
         session.commit()
     new.append_now(STARTED)
     with pytest.raises(NotForgettable, match=f"that of record {FIRST + 1} first"):

@@ -20,6 +20,10 @@ _PAYLOAD_MAY_GO = (
     "EXISTS (SELECT 1 FROM audit_removal r WHERE r.sequence = OLD.sequence)"
     " OR EXISTS (SELECT 1 FROM audit_archive a WHERE OLD.sequence BETWEEN a.first AND a.last)"
 )
+_KEY_IS_LOST = (
+    "(OLD.wrapped IS NULL) <> (NEW.wrapped IS NULL) OR (NEW.wrapped IS NOT NULL AND length(NEW.wrapped) <> 52)"
+)
+"""A key may be wrapped anew, by another master key, and no more; a payload of the first release has none."""
 _SAID_BY = {"audit_removal": '"type":"audit.payload-removed"', "audit_archive": '"type":"audit.archived"'}
 """What is in the leaf of the record that a row names; in a text within a leaf, its quotes would be escaped."""
 
@@ -87,6 +91,11 @@ def _triggers_sqlite() -> None:
         " BEGIN SELECT RAISE(ABORT, 'audit_payload is append-only'); END"
     )
     op.execute(
+        "CREATE TRIGGER audit_payload_keeps_its_key BEFORE UPDATE OF wrapped ON audit_payload"
+        f" WHEN {_KEY_IS_LOST} OR typeof(NEW.wrapped) NOT IN ('blob', 'null')"
+        " BEGIN SELECT RAISE(ABORT, 'the key of a payload is only ever wrapped anew'); END"
+    )
+    op.execute(
         f"CREATE TRIGGER audit_payload_refuses_delete BEFORE DELETE ON audit_payload WHEN NOT ({_PAYLOAD_MAY_GO})"
         " BEGIN SELECT RAISE(ABORT, 'a payload goes only after the record of its removal'); END"
     )
@@ -110,6 +119,15 @@ def _triggers_postgresql() -> None:
     op.execute(
         "CREATE TRIGGER audit_payload_append_only BEFORE UPDATE OF sequence, salt, private, bodies OR TRUNCATE"
         " ON audit_payload FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change()"
+    )
+    op.execute(
+        "CREATE FUNCTION audit_keeps_its_key() RETURNS trigger LANGUAGE plpgsql AS $$"
+        f" BEGIN IF {_KEY_IS_LOST} THEN RAISE EXCEPTION 'the key of a payload is only ever wrapped anew'"
+        " USING ERRCODE = 'insufficient_privilege'; END IF; RETURN NEW; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER audit_payload_keeps_its_key BEFORE UPDATE OF wrapped ON audit_payload"
+        " FOR EACH ROW EXECUTE FUNCTION audit_keeps_its_key()"
     )
     op.execute(
         "CREATE FUNCTION audit_payload_may_go() RETURNS trigger LANGUAGE plpgsql AS $$"

@@ -28,6 +28,11 @@ def upgrade() -> None:
             "CREATE TRIGGER audit_archived_key_refuses_update BEFORE UPDATE OF sequence ON audit_archived_key"
             " BEGIN SELECT RAISE(ABORT, 'audit_archived_key keeps its records'); END"
         )
+        op.execute(
+            "CREATE TRIGGER audit_archived_key_is_kept BEFORE UPDATE OF wrapped ON audit_archived_key"
+            " WHEN length(NEW.wrapped) IS NOT 52 OR typeof(NEW.wrapped) <> 'blob'"
+            " BEGIN SELECT RAISE(ABORT, 'the key of a payload is only ever wrapped anew'); END"
+        )
         return
     op.execute(
         "CREATE FUNCTION audit_archived_key_may_go() RETURNS trigger LANGUAGE plpgsql AS $$"
@@ -38,6 +43,10 @@ def upgrade() -> None:
     op.execute(
         "CREATE TRIGGER audit_archived_key_may_go BEFORE DELETE ON audit_archived_key"
         " FOR EACH ROW EXECUTE FUNCTION audit_archived_key_may_go()"
+    )
+    op.execute(
+        "CREATE TRIGGER audit_archived_key_is_kept BEFORE UPDATE OF wrapped ON audit_archived_key"
+        " FOR EACH ROW EXECUTE FUNCTION audit_keeps_its_key()"
     )
     op.execute(
         "CREATE TRIGGER audit_archived_key_append_only BEFORE UPDATE OF sequence OR TRUNCATE ON audit_archived_key"
