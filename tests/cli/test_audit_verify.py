@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 
 from minispine.audit import keyfiles
+from minispine.audit.checkpoint import Checkpoint, sign_checkpoint
 from minispine.audit.checkpointing import Checkpointer, last_checkpoint
 from minispine.audit.declaration import begin
 from minispine.audit.index import fold
 from minispine.audit.log import AuditLog
+from minispine.audit.merkle import Frontier
 from minispine.audit.note import Signer
 from minispine.audit.publishing import Publication
 from minispine.audit.witnesses.recipient import Offer, Taken
+from minispine.config import load
 from minispine.storage import Database, Store
 from tests.audit.conftest import ORIGIN
 from tests.audit.long_log import Steady, disarm, exchanges
@@ -19,6 +22,7 @@ from tests.audit.samples import ACTOR
 from tests.cli.conftest import Command
 
 RECORDS = 41
+EMPTY_ROOT = Frontier.EMPTY.root()
 
 
 @pytest.fixture
@@ -101,6 +105,66 @@ def test_a_key_that_is_not_the_logs_is_the_first_thing_wrong(
 ) -> None:
     other = keyfiles.make(tmp_path / "other")[0].log_key
     ended = minispine("audit", "verify", *place, "--key", Signer(ORIGIN, other).verifier)
+    assert ended.code == 1
+    assert ended.out.startswith("record 1 is not as it was written: key: ")
+
+
+def test_the_keys_of_the_payloads_are_looked_at_where_they_are_at_hand(
+    minispine: Command, place: list[str], witness: Path, database: Database
+) -> None:
+    aside = "the keys of the payloads were not looked at (give --audit-keys)"
+    disarm(database)
+    with database.session(Store.AUDIT) as session:
+        [(other,)] = session.rows("SELECT wrapped FROM audit_payload WHERE sequence = 8")
+        session.run("UPDATE audit_payload SET wrapped = ? WHERE sequence = 6", (other,))
+    ended = minispine("audit", "verify", *place, "--checkpoint", witness)
+    assert ended.code == 1
+    assert ended.out.startswith("record 6 is not as it was written: payload: the key of the payload is not the one")
+    ended = minispine("audit", "verify", *place[:2], "--checkpoint", witness)
+    assert (ended.code, aside in ended.out) == (0, True)
+    ended = minispine("audit", "verify", *place, "--checkpoint", witness, "--without-payloads")
+    assert ended.code == 0
+    assert "the payloads were not looked at (--without-payloads)" in ended.out
+    assert aside not in ended.out
+    ended = minispine("audit", "verify", *place[:2], "--audit-keys", witness, "--checkpoint", witness)
+    assert ended.code not in (0, 1, 3)
+
+
+def test_nothing_is_proven_while_a_checkpoint_given_is_of_another_log(
+    minispine: Command, place: list[str], witness: Path, audit_keys: Path, tmp_path: Path
+) -> None:
+    other = Signer("minispine/SMSP-2", keyfiles.load(audit_keys).log_key)
+    for size in (0, 21, 500):
+        (tmp_path / "other").write_text(sign_checkpoint(Checkpoint(other.name, size, EMPTY_ROOT), other))
+        ended = minispine("audit", "verify", *place, "--checkpoint", witness, "--checkpoint", tmp_path / "other")
+        assert ended.code == 3
+        assert ended.out.splitlines()[-2:] == [
+            f"records 1 to 21 agree with {witness}/2026-09/1-21-1790000000",
+            "consistent, not proven: a checkpoint given is of another log, minispine/SMSP-2",
+        ]
+    file = tmp_path / "evidence"
+    asked = ("audit", "evidence", "--first", 5, "--last", 20, "--output", file, *place)
+    assert minispine(*asked, "--checkpoint", witness / "2026-09" / "1-21-1790000000").code == 0
+    ended = minispine(
+        *("audit", "verify", "--export", file, "--checkpoint", witness, "--checkpoint", tmp_path / "other")
+    )
+    assert ended.code == 3
+    assert "of another log, minispine/SMSP-2" in ended.out
+
+
+def test_the_log_is_the_one_of_the_configuration(minispine: Command, config: Path) -> None:
+    assert minispine("audit", "init", "--config", config, "--without-redaction").code == 0
+    asked = ("audit", "verify", "--config", config)
+    ended = minispine(*asked)
+    assert ended.code == 3
+    assert "not looked at" not in ended.out
+    keys = load(config).audit.keys
+    keys.rename(keys.with_name("elsewhere"))
+    ended = minispine(*asked)
+    assert ended.code == 3
+    assert f"the keys of the payloads were not looked at (give --audit-keys): {keys}" in ended.out
+    config.write_text(config.read_text().replace("[clock]", '[audit]\norigin = "another/log"\n[clock]'))
+    ended = minispine(*asked)
     assert ended.code == 1
     assert ended.out.startswith("record 1 is not as it was written: key: ")
 

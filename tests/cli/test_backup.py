@@ -51,8 +51,22 @@ def test_a_lost_log_goes_on_from_its_backup(minispine: Command, config: Path, ba
         [told] = reading.events(database, first=2)
     assert told["data"]["approved_by"] == "A. Director, chief information officer"
     assert told["data"]["checkpoint"] == (tmp_path / "witnessed").read_text()
-    verified = minispine("audit", "verify", "--config", config, "--checkpoint", tmp_path / "witnessed")
-    assert verified.code != 1, verified.err
+    settings = load_settings(config)
+    with open_database(settings.storage) as database:
+        made = Checkpointer(database, load(settings.audit.keys).log_key, now=lambda: START).make()
+    (tmp_path / "later").write_text(made.note)
+    asked = ["audit", "verify", "--config", config]
+    for checkpoint in ("witnessed", "later"):
+        asked += ["--checkpoint", tmp_path / checkpoint]
+    verified = minispine(*asked)
+    assert verified.code == 3, verified.err
+    assert verified.out.splitlines()[-1] == (
+        "consistent, not proven: a checkpoint given is over records that are not here: records 2 to 3 of epoch 1 were"
+        " lost, as record 2 says and A. Director, chief information officer approved; if you know this to be so, give"
+        " --restored 2"
+    )
+    assert minispine(*asked, "--restored", "1").code == 3
+    assert minispine(*asked, "--restored", "2").code == 0
     twice = minispine("restore", backed_up, "--config", config, *APPROVED, "--no-witness")
     assert (twice.code, twice.out) == (1, "")
     assert "an empty one" in twice.err

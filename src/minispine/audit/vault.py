@@ -18,7 +18,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import zstandard
@@ -30,6 +30,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from minispine.keys.ring import ID_BYTES, KEY_BYTES, KeyRing
 
 TERM_BYTES: Final = 8
+WRAPPED_BYTES: Final = ID_BYTES + 16 + KEY_BYTES
+"""A wrapped data key: the id of the master key, the synthetic IV, and the key encrypted."""
 PATIENT: Final = "patient"
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """No part of a record comes near this; a frame that says it holds more was not made here."""
@@ -65,6 +67,7 @@ class Vault:
     def __init__(
         self, ring: KeyRing, index_key: bytes, random_bytes: Callable[[int], bytes] = secrets.token_bytes
     ) -> None:
+        self._ring: Final = ring
         self._wrapping: Final = {key.id: AESSIV(_wrapping_key(key.secret)) for key in ring.keys}
         self.master_key: Final = ring.newest.id
         """The id of the master key by which new data keys are wrapped."""
@@ -72,6 +75,10 @@ class Vault:
         self._random_bytes = random_bytes
         self._of_thread = threading.local()
         self._known: dict[tuple[str, str], bytes] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process of the same verification; it goes through a pipe, never to a file."""
+        return Vault, (self._ring, self._index_key)
 
     def seal(self, private: bytes | None, bodies: bytes | None) -> Sealed:
         """Encrypt the parts of one record under a new data key."""

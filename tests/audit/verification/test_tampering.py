@@ -163,8 +163,21 @@ TAMPERING: dict[str, tuple[Callable[[Session], object], tuple[int, Check]]] = {
         (6, "removal"),
     ),
     "the table of removals emptied": (lambda s: s.run("DELETE FROM audit_removal"), (REMOVED, "payload")),
+    "payloads archived by a record that is none, without their keys": (
+        then(
+            lambda s: s.run("DELETE FROM audit_payload WHERE sequence <= 20"),
+            lambda s: s.run(
+                f"INSERT INTO audit_archive (first, last, name, digest, record) SELECT 1, 20, 'x', hash, {REMOVAL}"
+                " FROM audit_head"
+            ),
+        ),
+        (2, "payload"),
+    ),
     "payloads archived by a record that is none": (
         then(
+            lambda s: s.run(
+                "INSERT INTO audit_archived_key SELECT sequence, wrapped FROM audit_payload WHERE sequence <= 20"
+            ),
             lambda s: s.run("DELETE FROM audit_payload WHERE sequence <= 20"),
             lambda s: s.run(
                 f"INSERT INTO audit_archive (first, last, name, digest, record) SELECT 1, 20, 'x', hash, {REMOVAL}"
@@ -643,13 +656,40 @@ def test_checkpoints_of_another_log_are_no_checkpoints_of_this_one(long_log: Dat
     result = verify(long_log, trusted=[*foreign, checkpoint(long_log, 1)])
     assert isinstance(result, Verified)
     assert result.proof == Proof(SIZES[0], "the witness")
-    assert [each.kind for each in result.observations].count("checkpoints") == 2
+    assert result.doubts == ("a checkpoint given is of another log, minispine/SMSP-2",)
+    assert found(verify(long_log, trusted=foreign[:1])) == (1, "trusted-checkpoint")
+    assert found(verify(long_log, trusted=foreign[1:])) == (1, "trusted-checkpoint")
+
+
+def test_a_log_of_another_origin_is_not_the_one_that_it_should_be(long_log: Database) -> None:
+    """Though its own witnesses, and its own key, may well agree with it."""
+    seen = [checkpoint(long_log, 1)]
+    assert isinstance(verify(long_log, trusted=seen, known_origin=ORIGIN), Verified)
+    assert found(verify(long_log, trusted=seen, known_origin="minispine/SMSP-2")) == (1, "key")
+
+
+@pytest.mark.parametrize("lost", ["NULL", "salt"])
+def test_a_key_that_was_destroyed_shows_without_any(long_log: Database, lost: str) -> None:
+    run(long_log, f"UPDATE audit_payload SET wrapped = {lost} WHERE sequence >= 6")
+    assert found(verify(long_log)) == (6, "payload")
+    assert isinstance(verify(long_log, payloads=False), Verified)
+
+
+def test_a_key_that_was_exchanged_shows_to_who_has_the_keys(long_log: Database) -> None:
+    assert isinstance(verify(long_log, vault=VAULT), Verified)
+    with in_hand(long_log) as session:
+        [(other,)] = session.rows("SELECT wrapped FROM audit_payload WHERE sequence = 8")
+        session.run("UPDATE audit_payload SET wrapped = ? WHERE sequence = 6", (other,))
+    assert isinstance(verify(long_log), Verified)
+    assert found(verify(long_log, vault=VAULT)) == (6, "payload")
+    assert found(verify(long_log, vault=VAULT, processes=2)) == (6, "payload")
 
 
 def test_a_wrapped_key_is_not_committed_to_and_shows_when_the_payload_is_opened(long_log: Database) -> None:
     with in_hand(long_log) as session:
         flip(session, "audit_payload", "wrapped", 6)
     assert isinstance(verify(long_log), Verified)
+    assert found(verify(long_log, vault=VAULT)) == (6, "payload")
     with pytest.raises(PayloadUnreadable):
         reading.bodies(long_log, 6, VAULT)
 

@@ -134,7 +134,7 @@ def test_records_of_the_first_release_verify_for_ever(upgraded: Database, make_l
     log = make_log(upgraded)
     exchanges(log, range(1000, 1010))
     Checkpointer(upgraded, SIGNER.private_key, now=Steady()).make()
-    after = is_good(upgraded, trusted=[checkpoint(upgraded, 1)], known_key=SIGNER.verifier)
+    after = is_good(upgraded, trusted=[checkpoint(upgraded, 1)], known_key=SIGNER.verifier, vault=VAULT)
     assert after.proof == Proof(OLD_RECORDS + 21, "the witness")
 
 
@@ -146,6 +146,7 @@ def test_records_of_the_first_release_verify_for_ever(upgraded: Database, make_l
         ("DELETE FROM audit_record WHERE sequence = 7", (7, "sequence")),
         ("UPDATE audit_payload SET private = salt WHERE sequence = 7", (7, "payload")),
         ("DELETE FROM audit_payload WHERE sequence = 7", (7, "payload")),
+        ("UPDATE audit_payload SET wrapped = salt WHERE sequence = 7", (7, "payload")),
     ],
 )
 def test_records_of_the_first_release_are_held_to_their_chain(
@@ -233,17 +234,58 @@ def test_records_that_are_lost_are_missed_until_a_record_says_so(database: Datab
     declared = in_force(database)
     assert declared is not None
     assert declared.epoch == 2
-    told = is_good(database, trusted=[before, lost], known_key=SIGNER.verifier)
+    told = is_good(database, trusted=[before, lost], known_key=SIGNER.verifier, known_restorations=(22,))
     assert told.proof == Proof(21, "the witness")
     assert [(each.kind, each.sequence) for each in told.observations] == [("restored", 22)] * 2
+    assert told.doubts == ()
     assert is_good(database, trusted=[checkpoint(database, 2)]).proof == Proof(32, "the witness")
 
 
+def test_nothing_is_proven_beyond_a_loss_that_nobody_knows_of(database: Database, lost: Trusted) -> None:
+    """Who has the log's key can cut the end off and say that it was lost."""
+    before = checkpoint(database, 1)
+    go_on(database, lost, first_lost=22, last_lost=41)
+    for known in ((), (21,)):
+        told = is_good(database, trusted=[before, lost, lost], known_restorations=known)
+        [doubt] = told.doubts
+        for said in (
+            "records 22 to 41 of epoch 1 were lost",
+            "record 22 says",
+            "the Caldicott Guardian",
+            "--restored 22",
+        ):
+            assert said in doubt
+    assert is_good(database, trusted=[before]).doubts == ()
+
+
 def test_how_much_was_lost_may_be_unknown_if_that_is_said(database: Database, lost: Trusted) -> None:
+    before = checkpoint(database, 1)
     go_on(database, None, first_lost=22, last_lost=None)
-    told = is_good(database, trusted=[lost])
-    assert told.proof is None
+    told = is_good(database, trusted=[before])
+    assert told.proof == Proof(21, "the witness")
     assert any("an unknown one" in each.text for each in told.observations if each.kind == "restored")
+
+
+@pytest.mark.parametrize("known", [(), (22,)])
+def test_it_is_untrue_that_nobody_had_seen_what_was_lost_if_somebody_had(
+    database: Database, lost: Trusted, known: tuple[int, ...]
+) -> None:
+    go_on(database, None, first_lost=22, last_lost=None)
+    assert found(verify(database, trusted=[lost], known_restorations=known)) == (22, "trusted-checkpoint")
+
+
+@pytest.mark.parametrize("size", [40, 41, 42])
+def test_what_was_seen_of_the_lost_records_is_what_the_log_says_was_seen(
+    database: Database, lost: Trusted, size: int
+) -> None:
+    """Another tree of the same size, and a longer one, show that the checkpoint that it names is not the last one."""
+    go_on(database, lost, first_lost=22, last_lost=41)
+    other = Trusted.of("another", sign_checkpoint(Checkpoint(ORIGIN, size, bytes(32)), SIGNER))
+    result = verify(database, trusted=[other], known_restorations=(22,))
+    if size < 41:
+        assert isinstance(result, Verified)
+    else:
+        assert found(result) == (22, "trusted-checkpoint")
 
 
 @pytest.mark.parametrize("grown", [0, 15])

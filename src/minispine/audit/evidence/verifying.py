@@ -38,7 +38,7 @@ _AT_ONCE: Final = 1024
 class Upheld(msgspec.Struct, frozen=True):
     """The records are those of this period in the tree of the checkpoint: which, and how many that is over.
 
-    They are proven only as far as `proof` goes; see `verification.Verified`.
+    They are proven only as far as `proof` goes, and not while there are `doubts`; see `verification.Verified`.
     """
 
     first: int
@@ -47,6 +47,7 @@ class Upheld(msgspec.Struct, frozen=True):
     root: bytes
     proof: Proof | None
     observations: tuple[Observation, ...]
+    doubts: tuple[str, ...]
 
 
 def verify(stream: BinaryIO, *, trusted: Sequence[Trusted] = (), known_key: Verifier | None = None) -> Upheld | Broken:
@@ -125,7 +126,15 @@ class _Evidence:
         proof = self._proof()
         if isinstance(proof, Broken):
             return proof
-        return Upheld(heading.first, heading.last, checkpoint.size, checkpoint.root, proof, self._observations.told())
+        return Upheld(
+            first=heading.first,
+            last=heading.last,
+            size=checkpoint.size,
+            root=checkpoint.root,
+            proof=proof,
+            observations=self._observations.told(),
+            doubts=self._observations.doubts(),
+        )
 
     def _take_declarations(self) -> Broken | None:
         """The keys of the log, and that the checkpoint is signed with those in force."""
@@ -220,7 +229,7 @@ class _Evidence:
             root = self._roots.get(size)
             epoch = self._keys.epoch_of(each.checkpoint.origin)
             if epoch is None:
-                self._observations.add("checkpoints", 0, f"{each.source} is of another log, and was passed over")
+                self._observations.doubt(f"a checkpoint given is of another log, {each.checkpoint.origin}")
             elif root is None or declared is None or declared.epoch != epoch:
                 text = f"{each.source} is over {size} records, which says nothing of these"
                 self._observations.add("checkpoints", 0, text)

@@ -8,11 +8,12 @@ Where the records are followed one by one is ``chunk.py``; what is true of more 
 database is read, ``stored.py``. Nothing here writes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import structs
 
 from minispine.audit.note import Verifier
+from minispine.audit.vault import Vault
 from minispine.audit.verification.archives import NO_ARCHIVES, Archives
 from minispine.audit.verification.assembly import Assembly
 from minispine.audit.verification.findings import (
@@ -59,28 +60,35 @@ def verify(
     *,
     trusted: Sequence[Trusted] = (),
     known_key: Verifier | None = None,
+    known_origin: str | None = None,
+    known_restorations: Collection[int] = (),
     payloads: bool = True,
     archives: Archives = NO_ARCHIVES,
+    vault: Vault | None = None,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Check every record up to the last one at the time of the call, and that each change of the registry has one.
 
     `trusted` are checkpoints that were kept elsewhere, without which nothing is proven; `known_key` is the log's public
-    key as it is known from elsewhere. Without `payloads` only what the records say is checked, which is quicker.
-    `archives` are files of payloads that were moved away. `processes` is how many share the work, by default as many
-    as there are processors if the log is long; more than one need a main module that can be imported.
+    key as it is known from elsewhere, `known_origin` its origin, `known_restorations` the records by which it went on
+    from a backup. Without `payloads` only what the records say is checked, which is quicker. `archives` are files of
+    payloads that were moved away. With `vault` it is checked, too, that the key of each payload is the right one.
+    `processes` is how many share the work, by default as many as there are processors if the log is long; more than one
+    need a main module that can be imported.
 
     Raises `StorageUnavailable`.
     """
     changes = changes_told(database)
-    source = StoredLog.open(database, archives)
+    source = StoredLog.open(database, archives, vault)
     if isinstance(source, Broken):
         return source
     result = verify_source(
         source,
         trusted=trusted,
         known_key=known_key,
+        known_origin=known_origin,
+        known_restorations=known_restorations,
         payloads=payloads,
         archives=archives,
         processes=processes,
@@ -99,14 +107,24 @@ def verify_source(
     *,
     trusted: Sequence[Trusted] = (),
     known_key: Verifier | None = None,
+    known_origin: str | None = None,
+    known_restorations: Collection[int] = (),
     payloads: bool = True,
     archives: Archives = NO_ARCHIVES,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> Broken | Verified:
     """The same of a log wherever it is kept, its registry left aside. Raises what the source raises."""
-    assembly = Assembly(source, trusted=trusted, known_key=known_key, archives=archives)
     payloads = payloads and source.has_payloads
+    assembly = Assembly(
+        source,
+        trusted=trusted,
+        known_key=known_key,
+        known_origin=known_origin,
+        known_restorations=known_restorations,
+        archives=archives,
+        payloads=payloads,
+    )
     for chunk in followed(source, assembly.checkpoints.sizes_within, payloads=payloads, processes=processes):
         broken = assembly.take(chunk)
         if broken is not None:

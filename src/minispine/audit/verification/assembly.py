@@ -4,7 +4,7 @@ Whatever is wrong is laid to the first record that it can be, and of all that is
 first is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from minispine.audit.declaration import DECLARING
@@ -27,19 +27,32 @@ from minispine.audit.verification.upper import UpperTiles
 class Assembly:
     """A log as far as it was followed.
 
-    `trusted` are checkpoints from elsewhere, `known_key` is the log's key as it is known from elsewhere, if it is.
+    `trusted` are checkpoints from elsewhere; `known_key`, `known_origin` and `known_restorations` are the log's key,
+    its origin and the records of its restorations as they are known from elsewhere, if they are. `payloads` says
+    whether payloads are looked at.
     """
 
     def __init__(
-        self, source: Source, *, trusted: Sequence[Trusted], known_key: Verifier | None, archives: Archives
+        self,
+        source: Source,
+        *,
+        trusted: Sequence[Trusted],
+        known_key: Verifier | None,
+        known_origin: str | None,
+        known_restorations: Collection[int],
+        archives: Archives,
+        payloads: bool,
     ) -> None:
         self.observations: Final = Observations()
         self.keys: Final = StatedKeys()
-        self.checkpoints: Final = Checkpoints(source.checkpoints(), trusted, self.keys, self.observations.add)
+        self.checkpoints: Final = Checkpoints(
+            source.checkpoints(), trusted, self.keys, known_restorations, self.observations
+        )
         self._frontier = Frontier.EMPTY
         self._before = Before()
         self._known_key = known_key
-        self._missing = MissingPayloads(source, archives, self.observations.add)
+        self._known_origin = known_origin
+        self._missing = MissingPayloads(source, archives, self.observations, claimed=payloads)
         self._upper = UpperTiles(source)
         self._tiles = 0
 
@@ -49,6 +62,7 @@ class Assembly:
             followed.broken,
             self._take_in_order(followed),
             self._missing.take(followed.missing),
+            self._missing.take_keyless(followed.keyless),
             self._upper.take(followed.blocks),
         )
         for step in followed.steps:
@@ -65,13 +79,16 @@ class Assembly:
             self._upper.finish(),
             self.checkpoints.finish(size),
             self._missing.finish(size, self.keys),
+            self._wrong_origin(),
             self._wrong_key(),
             None if head is None else self._wrong_head(head),
         )
         if found is not None:
             return found
         self._observe_the_end(size)
-        return Verified(size, self._frontier.root(), self.checkpoints.proof, self.observations.told())
+        return Verified(
+            size, self._frontier.root(), self.checkpoints.proof, self.observations.told(), self.observations.doubts()
+        )
 
     def _take_in_order(self, followed: Followed) -> Broken | None:
         """Take the chunk's records that bear on the whole and the sizes that checkpoints are over, each in its turn."""
@@ -123,6 +140,15 @@ class Assembly:
             if told != found:
                 return Broken(head.sequence, "head", f"{what} in the head is another")
         return None
+
+    def _wrong_origin(self) -> Broken | None:
+        """Whether the log is another than the one that it should be, with its own witnesses and its own checkpoints."""
+        if self._known_origin is None or not self.keys.declarations:
+            return None
+        first, stated = self.keys.declarations[0]
+        if stated.origin == self._known_origin:
+            return None
+        return Broken(first, "key", f"the log states another origin than {self._known_origin}, which it should have")
 
     def _wrong_key(self) -> Broken | None:
         """Whether the key known from elsewhere is this log's.

@@ -1,41 +1,51 @@
 """The checkpoints of a log against its tree: those kept beside it, and those kept elsewhere."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from minispine.audit.checkpoint import Checkpoint
 from minispine.audit.encoding import iso_time
 from minispine.audit.verification.findings import Broken, Proof
+from minispine.audit.verification.observing import Observations
 from minispine.audit.verification.sources import KeptCheckpoint
-from minispine.audit.verification.stated import StatedKeys, wrong_with
+from minispine.audit.verification.stated import Restored, StatedKeys, wrong_with
 from minispine.audit.verification.trusted import Trusted
 
 CADENCE_GAP_US: Final = 15 * 60 * 1_000_000
 """A log that is served from has a checkpoint more often than this, also when nothing happens."""
 
-Observe = Callable[[str, int, str], None]
-
 
 class Checkpoints:
     """Both kinds, taken as the tree grows to the sizes that they are over.
 
-    `observe` is told of what is no fault: kind, record, text.
+    `known_restorations` are the records of restorations of which whoever verifies knows. `observations` is told of what
+    is no fault.
     """
 
     def __init__(
-        self, kept: Iterator[KeptCheckpoint], trusted: Sequence[Trusted], keys: StatedKeys, observe: Observe
+        self,
+        kept: Iterator[KeptCheckpoint],
+        trusted: Sequence[Trusted],
+        keys: StatedKeys,
+        known_restorations: Collection[int],
+        observations: Observations,
     ) -> None:
         self.proof: Proof | None = None
         self.last: KeptCheckpoint | None = None
         self.signers: Final[set[str]] = set()
         """The keys by which there are good checkpoints."""
         self._keys = keys
-        self._observe = observe
+        self._known_restorations = known_restorations
+        self._observe = observations.add
+        self._doubt = observations.doubt
         self._kept = kept
         self._next_kept = next(kept, None)
+        self._origins: Final = dict.fromkeys(each.checkpoint.origin for each in trusted)
         self._trusted: dict[int, list[Trusted]] = {}
         for each in trusted:
             if each.checkpoint.size:  # one over nothing proves nothing
                 self._trusted.setdefault(each.checkpoint.size, []).append(each)
+        self._given: Final = bool(self._trusted)
         self._vouched = 0
         self._ours = 0
 
@@ -63,14 +73,16 @@ class Checkpoints:
             if wrong is not None:
                 return self._wrongly_kept(kept, wrong)
             return Broken(size + 1, "checkpoint", f"a checkpoint is over {kept.size} records, and the log has {size}")
-        given = bool(self._trusted) or self._ours > 0
         for beyond in sorted(self._trusted):
             for each in self._trusted[beyond]:
                 found = self._beyond(each, size)
                 if found is not None:
                     return found
-        if given and not self._ours:
+        if self._given and not self._ours:
             return Broken(1, "trusted-checkpoint", "none of the checkpoints that were given is of this log")
+        for origin in self._origins:
+            if self._keys.epoch_of(origin) is None:
+                self._doubt(f"a checkpoint given is of another log, {origin}")
         return None
 
     def _wrongly_kept(self, kept: KeptCheckpoint, wrong: str) -> Broken:
@@ -109,7 +121,6 @@ class Checkpoints:
             epoch = self._keys.epoch_of(each.checkpoint.origin)
             declared = self._keys.last
             if epoch is None or declared is None:
-                self._pass_over(each)
                 continue
             self._ours += 1
             if epoch < declared.epoch:
@@ -130,7 +141,6 @@ class Checkpoints:
         """What a checkpoint over more records than there are means."""
         epoch = self._keys.epoch_of(each.checkpoint.origin)
         if epoch is None or self._keys.last is None:
-            self._pass_over(each)
             return None
         self._ours += 1
         if epoch < self._keys.last.epoch:
@@ -139,7 +149,10 @@ class Checkpoints:
         wrong = None if key is None else wrong_with(each.note, key=key, size=each.checkpoint.size, root=None)
         if wrong is not None:
             return self._untrue(each, wrong)
-        detail = f"{each.source} is over {each.checkpoint.size} records, and the log has {size}"
+        detail = (
+            f"{each.source} is over {each.checkpoint.size} records, and the log has {size}; of a copy made before, such"
+            f" as a backup, only checkpoints over at most {size} can be asked for"
+        )
         return Broken(size + 1, "trusted-checkpoint", detail)
 
     def _lost(self, each: Trusted, epoch: int) -> Broken | None:
@@ -150,17 +163,31 @@ class Checkpoints:
         if key is None or wrong is not None:
             return self._untrue(each, wrong or "no key of its epoch is stated")
         restored = next(each for each in self._keys.restored if each.epoch == epoch + 1)
-        if restored.covers(size):
-            self._observe(
-                "restored", restored.sequence, f"{each.source} is over records that were lost before this one"
+        if not restored.covers(size):
+            detail = f"{each.source} is over {size} records of epoch {epoch}, and no record says that so many were lost"
+            return Broken(restored.sequence, "trusted-checkpoint", detail)
+        contradicted = _contradicted(restored, each)
+        if contradicted is not None:
+            return Broken(restored.sequence, "trusted-checkpoint", contradicted)
+        self._observe("restored", restored.sequence, f"{each.source} is over records that were lost before this one")
+        if restored.sequence not in self._known_restorations:
+            self._doubt(
+                f"a checkpoint given is over records that are not here: {restored.lost}, as record {restored.sequence}"
+                f" says and {restored.approved_by} approved; if you know this to be so, give --restored"
+                f" {restored.sequence}"
             )
-            return None
-        detail = f"{each.source} is over {size} records of epoch {epoch}, and no record says that so many were lost"
-        return Broken(restored.sequence, "trusted-checkpoint", detail)
+        return None
 
     def _untrue(self, each: Trusted, wrong: str) -> Broken:
         first = self.proof.size + 1 if self.proof else 1
         return Broken(first, "trusted-checkpoint", f"{each.source}: {wrong}")
 
-    def _pass_over(self, each: Trusted) -> None:
-        self._observe("checkpoints", 0, f"{each.source} is of another log, and was passed over")
+
+def _contradicted(restored: Restored, seen: Trusted) -> str | None:
+    """What a restoration says of the checkpoints outside that this one, over records said to be lost, shows untrue."""
+    if restored.checkpoint is None:
+        return f"it says that nobody outside had a checkpoint over what was lost, and {seen.source} is one"
+    named = Checkpoint.decode(restored.checkpoint.partition("\n\n")[0] + "\n")  # its signature was checked before
+    if named.size == seen.checkpoint.size and named.root != seen.checkpoint.root:
+        return f"the checkpoint that it names is over other records than {seen.source}"
+    return None

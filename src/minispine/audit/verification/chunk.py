@@ -16,7 +16,8 @@ from minispine.audit.encoding import FIRST_VERSION, GENESIS, LEAF_VERSION, chain
 from minispine.audit.events import EventType
 from minispine.audit.merkle import HASH_BYTES, Frontier, perfect_root
 from minispine.audit.tiles import TILE_HEIGHT, TILE_WIDTH
-from minispine.audit.vault import Part
+from minispine.audit.vault import Part, Vault
+from minispine.audit.verification.data_keys import wrong_with_key
 from minispine.audit.verification.findings import Broken, Check
 
 CHUNK_LEVEL: Final = 12
@@ -28,6 +29,9 @@ Row = tuple[int, bytes | None, bytes, bytes]
 """A record as it is kept: sequence, exchange in UTF-8, hash, leaf."""
 PayloadRow = tuple[bytes, bytes | None, bytes | None]
 """A payload as it is kept: salt, private parts, messages."""
+
+KeyRows = Mapping[int, bytes | None]
+"""The wrapped data keys as they are kept, by the record whose payload they open."""
 
 _NOTED: Final = frozenset(
     (
@@ -111,6 +115,8 @@ class Followed(msgspec.Struct):
     noted: list[Noted]
     missing: list[int]
     """Records that commit to a payload that is not there."""
+    keyless: list[int]
+    """Records that commit to an encrypted payload, of which the key is not there."""
     steps: list[ClockStep]
     tiles: int
     """How many tiles of level 0 it was compared with."""
@@ -127,16 +133,19 @@ def follow(
     before: Before,
     kept: bool = True,
     payloads: Mapping[int, PayloadRow] | None = None,
+    keys: KeyRows | None = None,
+    vault: Vault | None = None,
     tiles: Mapping[int, bytes] | None = None,
     sizes: Sequence[int] = (),
 ) -> Followed:
     """Follow the records `first` to `last`, which `rows` gives in order.
 
     `kept` says that each row has the hash and the exchange beside the leaf, which is not so of published entries.
-    `payloads` are those of the chunk by sequence, None to leave them unchecked. `tiles` are the chunk's tiles of level
+    `payloads` are those of the chunk by sequence, None to leave them unchecked; `keys` are
+    their keys in the same way, which `vault` opens if there is one. `tiles` are the chunk's tiles of level
     0 by their index in the log. `sizes` are sizes of the log, in order, at which its root will be asked for.
     """
-    loop = Follower(first, before, kept, payloads)
+    loop = Follower(first, before, kept, payloads, keys, vault)
     broken = loop.run(rows, last)
     hashes = loop.hashes
     wrong = _tile_difference(hashes, first, last, tiles or {})
@@ -154,6 +163,7 @@ def follow(
         before=loop.before(),
         noted=[noted for noted in loop.noted if noted.sequence <= end],
         missing=[sequence for sequence in loop.missing if sequence <= end],
+        keyless=[sequence for sequence in loop.keyless if sequence <= end],
         steps=[step for step in loop.steps if step.sequence <= end],
         tiles=len(tiles or ()),
         turned=loop.turned,
@@ -164,19 +174,30 @@ def follow(
 class Follower:
     """Follows records one after another: what it has noticed of those that are good.
 
-    `first`, `before`, `kept` and `payloads` are as in `follow`; the mapping of payloads may be filled as it goes on.
+    The arguments are as in `follow`; the mappings of payloads and keys may be filled as it goes on.
     """
 
-    def __init__(self, first: int, before: Before, kept: bool, payloads: Mapping[int, PayloadRow] | None) -> None:
+    def __init__(
+        self,
+        first: int,
+        before: Before,
+        kept: bool,
+        payloads: Mapping[int, PayloadRow] | None,
+        keys: KeyRows | None = None,
+        vault: Vault | None = None,
+    ) -> None:
         self.hashes: list[bytes] = []
         """Of the leaves."""
         self.noted: list[Noted] = []
         self.missing: list[int] = []
+        self.keyless: list[int] = []
         self.steps: list[ClockStep] = []
         self._next = first
         self._hash, self._sealed_at, self._version = before.hash, before.sealed_at, before.version
         self._kept = kept
         self._payloads = payloads
+        self._keys = keys
+        self._vault = vault
         self._stepped = False
         self.turned: int | None = None
 
@@ -240,9 +261,10 @@ class Follower:
         assert self._payloads is not None
         payload = self._payloads.get(sequence)
         if payload is None:
-            if fields.private is not None or fields.bodies is not None:
-                self.missing.append(sequence)
-            return None
+            if fields.private is None and fields.bodies is None:
+                return None
+            self.missing.append(sequence)
+            return self._key(sequence, version, None)
         salt, private, bodies = payload
         if len(salt) != _SALT_BYTES[version]:
             # Of a longer one a part could be content: the commitment would be to less than was written.
@@ -253,7 +275,18 @@ class Follower:
             return "the messages are not what the leaf commits to"
         if private is None and bodies is None:
             return "there is a payload where the leaf commits to none"
-        return None
+        return self._key(sequence, version, salt)
+
+    def _key(self, sequence: int, version: int, salt: bytes | None) -> str | None:
+        if self._keys is None:
+            return None
+        wrapped = self._keys.get(sequence)
+        if version == FIRST_VERSION:
+            return None if wrapped is None else "there is a key of a payload that is in the clear"
+        if wrapped is None:
+            self.keyless.append(sequence)
+            return None
+        return wrong_with_key(wrapped, salt, self._vault)
 
     def _look(self, sequence: int, sealed_at: int, leaf: bytes, fields: _Leaf) -> bool:
         """See what is worth noting of a record. False if it cannot be read."""

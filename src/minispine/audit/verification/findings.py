@@ -30,14 +30,15 @@ Check = Literal[
 ``hash``, ``chain``     the hash beside the leaf is the leaf's; in the first release, it chains it to the one before
 ``exchange``            the column by which an exchange is found says what the leaf does
 ``sealed-time``         sealed time does not go back
-``payload``             the payload is the one that was committed to; where it is missing, a record says why
+``payload``             the payload is the one that was committed to, and its key is kept and, where the keys are at
+                        hand, is the right one; where it is missing, a record says why
 ``removal``             a removal of a payload has its record, which both authorities have signed
 ``archive``             an archive has its record, and the file given is the one that it names
 ``tile``                the tile kept of the tree has these hashes
 ``declaration``         the log's keys are stated where and as they have to be, and signed by those before them
 ``checkpoint``          each checkpoint is signed by the key in force, is of this tree, and none is missing
-``trusted-checkpoint``  so is each that was kept elsewhere
-``key``                 the key known from elsewhere is the log's
+``trusted-checkpoint``  so is each that was kept elsewhere, and what a restored log says was lost agrees with it
+``key``                 the key known from elsewhere is the log's, and so is the origin
 ``head``                the head is the last record, and the tree over all
 ``proof``, ``file``     an export is in the tree of its checkpoint, and in the form in which it is written
 """
@@ -88,13 +89,15 @@ class Verified(msgspec.Struct, frozen=True):
     """Everything holds together: how many records there are, and the root of the tree over them.
 
     It is proven only as far as `proof` goes. Without one the log is `UNVERIFIED`: somebody who can write to all of it,
-    and has its keys, can make such a log anew.
+    and has its keys, can make such a log anew. So it is while there are `doubts`: what the log says of itself and
+    nobody else has confirmed, each in words that say how it can be.
     """
 
     records: int
     root: bytes
     proof: Proof | None = None
     observations: tuple[Observation, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 Result = Verified | Broken | Unrecorded

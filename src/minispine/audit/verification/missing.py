@@ -9,8 +9,8 @@ from minispine.audit.encoding import read_leaf
 from minispine.audit.events import EventType
 from minispine.audit.removal_request import RemovalRequest, RequestInvalid, signed_request
 from minispine.audit.verification.archives import Archives
-from minispine.audit.verification.checkpoints import Observe
 from minispine.audit.verification.findings import Broken
+from minispine.audit.verification.observing import Observations
 from minispine.audit.verification.sources import Source
 from minispine.audit.verification.stated import StatedKeys
 
@@ -30,13 +30,16 @@ class _Archived(msgspec.Struct):
 class MissingPayloads:
     """The payloads that are not where they were written, and the records that say why, taken in order.
 
-    The tables of removals and archives are believed only as far as such records say the same.
+    The tables of removals and archives are believed only as far as such records say the same. `claimed` says that
+    something is to be said of payloads at all.
     """
 
-    def __init__(self, source: Source, archives: Archives, observe: Observe) -> None:
+    def __init__(self, source: Source, archives: Archives, observations: Observations, *, claimed: bool) -> None:
         self._source = source
         self._files = archives
-        self._observe = observe
+        self._observe = observations.add
+        self._doubt = observations.doubt
+        self._claimed = claimed
         self._orders: Final[dict[int, RemovalRequest]] = {}
         self._archived: Final[dict[int, _Archived]] = {}
         self._read_tables()
@@ -50,6 +53,15 @@ class MissingPayloads:
                 return Broken(sequence, "payload", "the payload is missing, and nothing says why")
             if sequence not in self._removals and self._archive_of(sequence) in self._files:
                 return Broken(sequence, "payload", "the payload is neither here nor in its archive")
+        return None
+
+    def take_keyless(self, keyless: Iterable[int]) -> Broken | None:
+        """Take the next records without the key of their payload, which goes only where the payload is destroyed."""
+        for sequence in keyless:
+            if sequence not in self._removals:
+                self._read_tables()  # it may just have gone
+            if sequence not in self._removals:
+                return Broken(sequence, "payload", "the key of the payload is missing, and nothing says why")
         return None
 
     def explain(self, sequence: int, event: dict[str, Any], keys: StatedKeys) -> Broken | None:
@@ -103,6 +115,8 @@ class MissingPayloads:
         if digest is None:
             text = f"the payloads of records {archived.first} to {archived.last} are in {archived.name}, not looked at"
             self._observe("archived", sequence, text)
+            if self._claimed:
+                self._doubt(f"the archive {archived.name} was not looked at: give it with --archive")
         elif digest != archived.sha256:
             return Broken(archived.first, "archive", f"{archived.name} is not the file that record {sequence} names")
         return self._unsaid((), [sequence])

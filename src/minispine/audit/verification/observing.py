@@ -1,4 +1,7 @@
-"""What is noticed on the way and is no sign of tampering: when the clock stepped back, what started and stopped."""
+"""What is noticed on the way and is no sign of tampering: when the clock stepped back, what started and stopped.
+
+And what keeps a log from being proven, though a checkpoint from elsewhere agrees with it.
+"""
 
 from collections import Counter
 from typing import Final
@@ -14,18 +17,27 @@ _STARTS: Final = {EventType.PROVIDER_STARTED: "started", EventType.PROVIDER_STOP
 
 
 class Observations:
-    """Collects them. `told` gives them in the order of the log."""
+    """Collects them. `told` gives them in the order of the log, `doubts` what is not proven."""
 
     def __init__(self) -> None:
         self._found: list[Observation] = []
         self._counts: Counter[str] = Counter()
         self._stood_still_at = 0
+        self._doubts: dict[str, None] = {}
 
     def add(self, kind: str, sequence: int, text: str) -> None:
         """Note something: see `Observation`."""
         self._counts[kind] += 1
         if self._counts[kind] <= MOST_OF_A_KIND:
             self._found.append(Observation(kind, sequence, text))
+
+    def doubt(self, text: str) -> None:
+        """Note, once, why the log is not proven."""
+        self._doubts[text] = None
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why the log is not proven, if there is a reason."""
+        return tuple(self._doubts)
 
     def clock(self, step: ClockStep) -> None:
         """Note a clock set back, once for each time that it was."""

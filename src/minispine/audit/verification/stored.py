@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from minispine.audit.tiles import TILE_WIDTH, Tile
+from minispine.audit.vault import Vault
 from minispine.audit.verification.archives import Archives
 from minispine.audit.verification.chunk import Before, Followed, PayloadRow, Row, follow
 from minispine.audit.verification.findings import Broken
@@ -51,7 +52,11 @@ class _Statements:
         )
         self.payloads: Final = _read(
             kind,
-            "SELECT sequence, {salt}, {private}, {bodies} FROM audit_payload WHERE sequence >= ? AND sequence <= ?",
+            "SELECT sequence, {salt}, {private}, {bodies}, {wrapped} FROM audit_payload"
+            " WHERE sequence >= ? AND sequence <= ?",
+        )
+        self.archived_keys: Final = _read(
+            kind, "SELECT sequence, {wrapped} FROM audit_archived_key WHERE sequence >= ? AND sequence <= ?"
         )
         self.low_tiles: Final = _read(
             kind, "SELECT number, {hashes} FROM audit_tile WHERE level = 0 AND number >= ? AND number < ?"
@@ -87,21 +92,30 @@ class StoredLog:
 
     has_payloads: Final = True
 
-    def __init__(self, database: Database, head: Head, highest: int, checkpoints: int, archives: Archives) -> None:
+    def __init__(
+        self,
+        database: Database,
+        head: Head,
+        highest: int,
+        checkpoints: int,
+        archives: Archives,
+        vault: Vault | None,
+    ) -> None:
         self.records: Final = head.sequence
         self.head: Final = head
         self.highest: Final = highest
         self._database = database
         self._checkpoints = checkpoints
         self._archives = archives
+        self._vault = vault
         self._say = _STATEMENTS[database.kind]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredLog, (self._database, self.head, self.highest, self._checkpoints, self._archives)
+        return StoredLog, (self._database, self.head, self.highest, self._checkpoints, self._archives, self._vault)
 
     @classmethod
-    def open(cls, database: Database, archives: Archives) -> "StoredLog | Broken":
-        """The log up to its head as it is now. Raises `StorageUnavailable`."""
+    def open(cls, database: Database, archives: Archives, vault: Vault | None = None) -> "StoredLog | Broken":
+        """The log up to its head as it is now; `vault` opens the keys of its payloads. Raises `StorageUnavailable`."""
         with database.reading(Store.AUDIT) as session:
             rows = session.rows(_STATEMENTS[database.kind].head)
         if not rows:
@@ -111,7 +125,7 @@ class StoredLog:
             kept = msgspec.convert(dict(zip(Head.__struct_fields__, head, strict=True)), Head)
         except msgspec.ValidationError:
             return Broken(0, "head", "the head cannot be read")
-        return cls(database, kept, highest or 0, checkpoints, archives)
+        return cls(database, kept, highest or 0, checkpoints, archives, vault)
 
     def chunk(self, first: int, last: int, sizes: Sequence[int], payloads: bool) -> Followed:
         """Read and follow a chunk. Raises `StorageUnavailable`."""
@@ -127,29 +141,41 @@ class StoredLog:
             }
             kept = [row[0] for row in session.rows(_SIZES, (first, last, self._checkpoints))]
         held: dict[int, PayloadRow] = {}
+        keys: dict[int, bytes | None] = {}
         return follow(
-            self._rows(first, last, held if payloads else None),
+            self._rows(first, last, held, keys, payloads),
             first=first,
             last=last,
             before=before,
             payloads=held if payloads else None,
+            keys=keys if payloads else None,
+            vault=self._vault,
             tiles=tiles,
             sizes=sorted({*kept, *sizes}),
         )
 
-    def _rows(self, first: int, last: int, held: dict[int, PayloadRow] | None) -> Iterator[Row]:
-        """The records of a chunk; before a page of them is given, `held` has its payloads, and no others."""
+    def _rows(
+        self, first: int, last: int, held: dict[int, PayloadRow], keys: dict[int, bytes | None], payloads: bool
+    ) -> Iterator[Row]:
+        """The records of a chunk; before a page of them is given, `held` and `keys` have its payloads, and no others.
+
+        A key that is kept both with its payload and as that of an archived one, which cannot be, is given as an
+        empty one.
+        """
         while first <= last:
             with self._database.reading(Store.AUDIT) as session:
                 page: list[Any] = session.rows(self._say.records, (first, last, _PAGE_RECORDS))
                 if not page:
                     return
                 end = page[-1][0]
-                if held is not None:
+                if payloads:
                     held.clear()
                     held |= self._archives.payloads(first, end)
-                    for sequence, salt, private, bodies in session.rows(self._say.payloads, (first, end)):
+                    keys.clear()
+                    keys |= dict(session.rows(self._say.archived_keys, (first, end)))
+                    for sequence, salt, private, bodies, wrapped in session.rows(self._say.payloads, (first, end)):
                         held[sequence] = (salt or b"", private, bodies)
+                        keys[sequence] = wrapped if sequence not in keys else b""
             yield from page
             first = end + 1
 
