@@ -17,7 +17,7 @@ from minispine.audit.log import AuditLog
 from minispine.audit.looking import looked
 from minispine.audit.reading import Absent
 from minispine.audit.search import Query
-from minispine.audit.subject_access import Access, accesses, report
+from minispine.audit.subject_access import Access, accesses, report, unnamed_looks
 from minispine.audit.words import UK
 from minispine.domain.operations import Operation
 from minispine.domain.patient import Address, Name, Patient, Practice, Telecom
@@ -409,3 +409,17 @@ def test_an_act_about_somebody_else_in_the_same_exchange_is_not_in_the_report(
     both = [sample(EventType.RECORD_DISPLAYED, private={"nhs_number": number}) for number in (OTHER, PATIENT)]
     happen(day(1), Entry(events=tuple(both), exchange="e"))
     assert [each.did for each in found(database)] == ["displayed your data on a screen"]
+
+
+def test_looks_that_did_not_name_the_patient_are_told_at_the_end(database: Database, happen: Happen) -> None:
+    """Whoever searches by another way than the number is in the report all the same."""
+    for shown, private in ((True, {}), (False, {}), (True, {"nhs_number": PATIENT})):
+        look = sample(EventType.AUDIT_READ, at=day(1), private=private)
+        look = msgspec.structs.replace(look, data=look.data | {"private_shown": shown})
+        happen(day(1), Entry(events=(look,)))
+    looks = list(unnamed_looks(database, VAULT, PATIENT))
+    assert [each.sequence for each in looks] == [2]
+    text = list(report(PATIENT, [], period="all", unnamed=looks))
+    assert text[-2] == "Your data may have been seen then:"
+    assert text[-1].endswith("record 2")
+    assert "may have been seen" not in " ".join(report(PATIENT, [], period="all"))

@@ -16,6 +16,7 @@ from minispine.audit.as_answered import details_of, replies
 from minispine.audit.events import EventType
 from minispine.audit.reading import Record
 from minispine.audit.search import Exchange, Query, exchanges
+from minispine.audit.search import found as records_found
 from minispine.audit.terms import bare_number, patients_of
 from minispine.audit.vault import Vault
 from minispine.audit.words import organisation, uk_time, who
@@ -101,8 +102,31 @@ def accesses(
                 yield _act(record, event, private)
 
 
-def report(nhs_number: str, found: Iterable[Access], *, period: str) -> Iterator[str]:
-    """The report, line by line. `period` says in words which time it is about."""
+def unnamed_looks(
+    database: Database,
+    vault: Vault,
+    nhs_number: str,
+    *,
+    from_: int | None = None,
+    to: int | None = None,
+    last: int | None = None,
+) -> Iterator[Access]:
+    """Looks at the trail that showed what it holds of patients and did not name this one, who may have been among them.
+
+    Without them somebody who searched by another way than the NHS number would not be in any patient's report. Bounds
+    and errors as of `accesses`.
+    """
+    number = bare_number(nhs_number)
+    query = Query(event=(EventType.AUDIT_READ, EventType.AUDIT_EXPORTED), from_=from_, to=to, last=last)
+    for record in records_found(database, vault, query, private=True):
+        for at, event in enumerate(record.events):
+            private = record.privates[at] if record.privates else {}
+            if event["data"].get("private_shown") and number not in patients_of((private,)):
+                yield _act(record, event, private)
+
+
+def report(nhs_number: str, found: Iterable[Access], *, period: str, unnamed: Iterable[Access] = ()) -> Iterator[str]:
+    """The report, line by line. `period` says in words which time it is about, `unnamed` are `unnamed_looks`."""
     yield f"Who has looked at or changed data about NHS number {grouped(bare_number(nhs_number))}"
     yield f"Period: {period}. Times are those of the United Kingdom, with the offset from UTC."
     count = 0
@@ -112,6 +136,12 @@ def report(nhs_number: str, found: Iterable[Access], *, period: str) -> Iterator
         yield from _entry(access)
     yield ""
     yield "Nothing is recorded." if not count else f"{count} {'entry' if count == 1 else 'entries'}."
+    looks = [f"{uk_time(each.at, fraction=0)}  {each.who}, record {each.sequence}" for each in unnamed]
+    if looks:
+        yield ""
+        yield "The audit trail was also looked at in ways that did not name you, with what it holds of patients shown."
+        yield "Your data may have been seen then:"
+        yield from (f"  {look}" for look in looks)
 
 
 def _entry(access: Access) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from minispine.audit.as_answered import Gone, details_of
 from minispine.audit.as_answered import as_answered as look_up
 from minispine.audit.encoding import encode_json
-from minispine.audit.subject_access import accesses
+from minispine.audit.subject_access import accesses, unnamed_looks
 from minispine.audit.subject_access import report as written
 from minispine.audit.words import uk_time
 from minispine.cli.audit_criteria import ANYWHERE, NhsNumberFile, Place, nhs_number_in, query, read_moment, recorded
@@ -40,8 +40,10 @@ def report(
     wanted = query(patient=number, **bounds)
     period = " ".join(([f"from {from_}"] if from_ else []) + ([f"to {to}"] if to else [])) or "all that is recorded"
     with recorded(place, wanted, command="audit report", private=True, form="report") as (trail, before):
-        found = accesses(trail.database, trail.keys.vault(), number, last=before.last, **bounds)
-        for line in written(number, found, period=period):
+        vault = trail.keys.vault()
+        found = accesses(trail.database, vault, number, last=before.last, **bounds)
+        unnamed = unnamed_looks(trail.database, vault, number, last=before.last, **bounds)
+        for line in written(number, found, period=period, unnamed=unnamed):
             print(plain(line))
     return Exit.DONE
 
