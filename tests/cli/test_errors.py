@@ -112,7 +112,7 @@ CAUGHT = {
     # within the room
     *("note.NoteMalformed", "note.NoteUnverified", "merkle.ProofInvalid", "evidence.form.Malformed"),
     *("evidence.verifying._Wrong", "index.building.Overtaken", "witnesses.recipient.NotTaken"),
-    "witnesses.recipient.Superseded",
+    *("witnesses.recipient.Superseded", "outside.NotPlain"),
     # a guard, which no command's entry has; and entries that we make wrongly, which is a defect
     *("events.GuardFailed", "encoding.EntryInvalid", "catalogue.EventInvalid"),
 }
