@@ -205,6 +205,18 @@ def test_a_key_of_an_archived_payload_goes_only_by_order(database: Database, log
             session.run(statement)
 
 
+def test_a_key_that_was_put_there_beforehand_does_not_take_the_place_of_the_payloads(
+    database: Database, log: AuditLog, folder: Path
+) -> None:
+    with database.session(Store.AUDIT) as session:
+        [(key,)] = session.rows("SELECT wrapped FROM audit_payload WHERE sequence = 2")
+        session.run("INSERT INTO audit_archived_key (sequence, wrapped) VALUES (2, ?)", (bytes(52),))
+    move(database, log, folder)
+    with database.reading(Store.AUDIT) as session:
+        assert session.rows("SELECT wrapped FROM audit_archived_key WHERE sequence = 2") == [(key,)]
+    assert isinstance(verify(database, archives=Archives([folder]), vault=VAULT), Verified)
+
+
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"x" * 8192):
         file = tmp_path / f"{len(content)}.archive"

@@ -35,8 +35,10 @@ _OVERLAPPING: Final = (
 _NAME: Final = 'INSERT INTO audit_archive ("first", "last", name, digest, record) VALUES (?, ?, ?, ?, ?)'
 _KEEP_KEYS: Final = (
     "INSERT INTO audit_archived_key (sequence, wrapped) SELECT sequence, wrapped FROM audit_payload"
-    " WHERE sequence BETWEEN ? AND ? AND wrapped IS NOT NULL ON CONFLICT DO NOTHING"
+    " WHERE sequence BETWEEN ? AND ? AND wrapped IS NOT NULL"
+    " ON CONFLICT (sequence) DO UPDATE SET wrapped = excluded.wrapped"
 )
+"""What somebody else may have put there beforehand is not the key."""
 _MOVED: Final = "DELETE FROM audit_payload WHERE sequence BETWEEN ? AND ? AND wrapped IS NOT NULL"
 
 
