@@ -81,7 +81,7 @@ def made(database: Database, log: AuditLog, tmp_path: Path) -> Path:
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind: where the log was on PostgreSQL, its tables are made anew."""
     url = f"sqlite:{tmp_path}/target" if request.param == "sqlite" else request.getfixturevalue("emptied")
-    with Database.open(url, lock_timeout_s=0.5) as database:
+    with Database.open(url, lock_timeout_s=2.0) as database:
         database.migrate()
         yield database
 

@@ -65,7 +65,7 @@ def test_a_stopped_lock_holder_costs_a_bounded_wait_and_service_resumes(
             began = time.monotonic()
             results = await asyncio.gather(*(refused(log.append(note("lost"))) for _ in range(5)))
             assert results == [True] * 5
-            assert time.monotonic() - began < 2.0  # the lock is waited for half a second, the deadline is five
+            assert time.monotonic() - began < 4.0  # the lock is waited for one second, the deadline is five
             assert not log.healthy
             assert log.reason
         await until(lambda: log.healthy)
