@@ -1,5 +1,6 @@
 """Only what the table declares can be logged, and libraries lose their words."""
 
+import errno
 import io
 import json
 import logging
@@ -65,3 +66,18 @@ def test_where_names_our_code_and_no_message() -> None:
         check_digit("LANGAN")
     assert where(caught.value).startswith("domain/nhs_number.py:")
     assert "LANGAN" not in where(caught.value)
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    closed = io.StringIO()
+    closed.close()
+    try:
+        for stream in (Full(), closed):
+            configure("info", stream)
+            log(LogEvent.PROVIDER_STOPPED, unfinished=0)
+    finally:
+        configure("info")

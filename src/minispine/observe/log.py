@@ -4,6 +4,7 @@ Nothing but a member of `LogEvent` with its declared fields can be logged, so a 
 by accident (Law 8). Lines are JSON on stdout. What libraries log is reduced to who logged and how badly.
 """
 
+import contextlib
 import datetime
 import logging
 import sys
@@ -110,7 +111,7 @@ def configure(level: Level, stream: TextIO | None = None) -> None:
 
 
 def log(event: LogEvent, **values: str | int | float | None) -> None:
-    """Write one line.
+    """Write one line. Where it cannot be written it is lost: nothing that the product does may depend on its log.
 
     Raises:
         ValueError: a value that the event does not declare.
@@ -126,9 +127,11 @@ def log(event: LogEvent, **values: str | int | float | None) -> None:
         "event": event.text,
         **values,
     }
+    text = msgspec.json.encode(line).decode() + "\n"
     stream = _stream or sys.stdout
-    stream.write(msgspec.json.encode(line).decode() + "\n")
-    stream.flush()
+    with contextlib.suppress(OSError, ValueError):  # a full disk, a reader that has gone, a stream that was closed
+        stream.write(text)
+        stream.flush()
 
 
 def where(error: BaseException) -> str:
