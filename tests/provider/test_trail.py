@@ -24,8 +24,8 @@ DOCTOR = Identified(
 )
 
 
-def answered(identified: Identified, *, number: str | None, given: str | None) -> tuple[Entry, Entry]:
-    """The two records of an exchange."""
+def begun(identity: str, body: bytes = b"<request/>") -> Trail:
+    """The trail of an exchange whose envelope was read, with this audit identity."""
     trail = Trail(
         exchange="E-1",
         client="ward",
@@ -33,7 +33,7 @@ def answered(identified: Identified, *, number: str | None, given: str | None) -
         path="/smsp/pds",
         lane="attended",
         arrived_at=START,
-        body=b"<request/>",
+        body=body,
         now=lambda: START,
     )
     trail.envelope(
@@ -41,8 +41,14 @@ def answered(identified: Identified, *, number: str | None, given: str | None) -
         operation=Operation.GET_PATIENT_DETAILS,
         service="urn:service",
         tracking_id="T-1",
-        audit_identity=[AuditId("1.2", "urn:nhs-uk:identity:ods:RXX:jsmith")],
+        audit_identity=[AuditId("1.2", identity)],
     )
+    return trail
+
+
+def answered(identified: Identified, *, number: str | None, given: str | None) -> tuple[Entry, Entry]:
+    """The two records of an exchange."""
+    trail = begun("urn:nhs-uk:identity:ods:RXX:jsmith")
     trail.identified(identified, "200000000001")
     trail.asked_for(PdsRequest(operation=Operation.GET_PATIENT_DETAILS, birth_date="20090310", nhs_number=number))
     opening = trail.opening(Guard("ward", 1))
@@ -107,24 +113,8 @@ def test_nothing_is_said_twice_in_one_record() -> None:
 
 def test_an_audit_identity_that_was_not_accepted_is_kept_in_private_and_found_by(database: Database) -> None:
     """Whatever a caller may have written there, the hashed part has none of it, and no order is needed against it."""
-    trail = Trail(
-        exchange="E-1",
-        client="ward",
-        peer="10.0.0.1",
-        path="/smsp/pds",
-        lane="attended",
-        arrived_at=START,
-        body=b"",
-        now=lambda: START,
-    )
     written = "urn:nhs-uk:identity:9434765919 MARKERBY"
-    trail.envelope(
-        message_id="M-1",
-        operation=Operation.GET_PATIENT_DETAILS,
-        service="urn:service",
-        tracking_id="T-1",
-        audit_identity=[AuditId("1.2", written)],
-    )
+    trail = begun(written, body=b"")
     trail.refused("identity.malformed")
     trail.replied(b"<reply/>", source="local", status=200, code="SMSP-0001")
     entry = trail.closing(None)
