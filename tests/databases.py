@@ -188,14 +188,14 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A migrated database of each kind in turn; a lock is waited for one second only."""
-    with Database.open(database_url, lock_timeout_s=1.0) as database:
+    """A migrated database of each kind in turn; a lock is waited for two seconds only."""
+    with Database.open(database_url, lock_timeout_s=2.0) as database:
         yield database
 
 
 @pytest.fixture
 def sqlite_database(sqlite_url: str) -> Iterator[Database]:
-    """A migrated SQLite database; a lock is waited for one second only."""
-    with Database.open(sqlite_url, lock_timeout_s=1.0) as database:
+    """A migrated SQLite database; a lock is waited for two seconds only."""
+    with Database.open(sqlite_url, lock_timeout_s=2.0) as database:
         database.migrate()
         yield database

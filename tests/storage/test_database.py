@@ -341,3 +341,13 @@ def test_sqlite_overwrites_what_is_deleted_whatever_its_build_does_by_itself(
         for store in Store:
             with database.session(store) as session:
                 assert session.rows("PRAGMA secure_delete") == [(1,)]
+
+
+def test_a_migration_may_take_its_time_between_two_statements_on_postgresql(postgres: Postgres) -> None:
+    """The server ends a transaction of a serving process that stands idle; one that makes tables it does not."""
+    postgres.admin("DROP SCHEMA public CASCADE")
+    postgres.admin("CREATE SCHEMA public")
+    with Database.open(postgres.url("postgres"), lock_timeout_s=0.01) as database:
+        database.migrate()
+    with Database.open(postgres.url("postgres")) as database:
+        database.check_schema()

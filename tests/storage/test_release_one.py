@@ -27,7 +27,7 @@ def old(request: pytest.FixtureRequest) -> Iterator[Database]:
         postgres: Postgres = request.getfixturevalue("postgres")
         postgres.admin("DROP SCHEMA public CASCADE")
         postgres.admin("CREATE SCHEMA public")
-    with Database.open(url, lock_timeout_s=0.5) as database:
+    with Database.open(url) as database:
         release_one.make(database)
         yield database
 

@@ -30,7 +30,7 @@ def owner(postgres: Postgres, postgresql_url: str) -> Iterator[Database]:
     postgres.admin("DROP SCHEMA public CASCADE")
     postgres.admin("CREATE SCHEMA public AUTHORIZATION minispine_owner")
     url = postgresql_url.replace("//postgres@", "//minispine_owner@")
-    with Database.open(url, lock_timeout_s=0.5) as database:
+    with Database.open(url) as database:
         database.migrate()
         yield database
     for name in (NAME, "minispine_owner"):
@@ -43,7 +43,7 @@ def owner(postgres: Postgres, postgresql_url: str) -> Iterator[Database]:
 def serving(owner: Database, postgresql_url: str) -> Iterator[Database]:
     """The same database, as the account that serves."""
     assert role.let_serve(owner, NAME)
-    with Database.open(postgresql_url.replace("//postgres@", f"//{NAME}@"), lock_timeout_s=0.5) as database:
+    with Database.open(postgresql_url.replace("//postgres@", f"//{NAME}@")) as database:
         yield database
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from minispine.storage.database import Database
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_MAY_STAND_MS: Final = 60_000
+"""How long the transaction of a migration may be idle on PostgreSQL before the server ends it."""
 
 
 def migrate(database: "Database") -> None:
@@ -45,6 +47,8 @@ def migrate(database: "Database") -> None:
         for store in Store:
             with database.engine_connection(store) as connection:
                 connection.exec_driver_sql("BEGIN")
+                # A serving process may not stand still with a lock; one that makes tables works between statements.
+                connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {_MAY_STAND_MS}")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({Turn.MIGRATION.value})")
                 if store is Store.AUDIT:
                     _refuse_a_lost_store({s: f"the {s} tables" for s in Store}, dict.fromkeys(Store, connection))
