@@ -347,7 +347,7 @@ def test_a_migration_may_take_its_time_between_two_statements_on_postgresql(post
     """The server ends a transaction of a serving process that stands idle; one that makes tables it does not."""
     postgres.admin("DROP SCHEMA public CASCADE")
     postgres.admin("CREATE SCHEMA public")
-    with Database.open(postgres.url("postgres"), lock_timeout_s=0.01) as database:
+    with Database.open(postgres.url("postgres"), lock_timeout_s=0.002) as database:
         database.migrate()
     with Database.open(postgres.url("postgres")) as database:
         database.check_schema()
