@@ -25,6 +25,8 @@ from minispine.provider.in_force import Client, InForce
 from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
 from minispine.vocabulary import oids
 from minispine.vocabulary.asids import load_asids
+from minispine.vocabulary.budgets import shipped_budgets
+from minispine.vocabulary.cache_rules import shipped_cache_rules
 from minispine.vocabulary.codes import shipped_vocabulary
 from minispine.vocabulary.spine_codes import shipped_spine_codes
 from minispine.wire import itk, pds, soap
@@ -161,6 +163,7 @@ class Scene:
         self.asids = {"RXX": "200000000999", "RYY": "200000000888", "RZZ": "200000000777"}
         self.spine_codes = shipped_spine_codes()
         self.vocabulary = shipped_vocabulary("pds")
+        self.cache_rules = shipped_cache_rules()
         self.admission = Admission(max_in_flight=10, max_waiting=10)
         self.has_room = True
         self.on_refresh: Callable[[], None] = lambda: None
@@ -174,6 +177,8 @@ class Scene:
             vocabulary=self.vocabulary,
             spine_codes=self.spine_codes,
             asids=load_asids(self.asids),
+            budgets=shipped_budgets(),
+            cache_rules=self.cache_rules,
             by_subject={},
         )
 

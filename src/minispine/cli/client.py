@@ -29,9 +29,10 @@ from minispine.cli.values import (
     unknown,
 )
 from minispine.domain.identity import AccessMethod
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import NationalService, Operation
 from minispine.keys.certificates import read_facts
-from minispine.provider.clients import ClientCertificate, Compatibility, Lane, Registration
+from minispine.provider.clients import ClientCertificate, Compatibility, Registration
 from minispine.provider.in_force import CLIENT, TABLE
 
 T = TypeVar("T")

@@ -11,9 +11,8 @@ from typing import Literal
 import msgspec
 
 from minispine.domain.identity import AccessMethod, Identified
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import NationalService, Operation
-
-Lane = Literal["attended", "unattended", "batch"]
 
 
 class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,8 @@ import msgspec
 from minispine.provider.clients import CertificateNames, Registration, accepts
 from minispine.storage import Snapshot
 from minispine.vocabulary.asids import Asids, load_asids
+from minispine.vocabulary.budgets import Budgets, load_budgets, shipped_budgets
+from minispine.vocabulary.cache_rules import CacheRules, load_cache_rules, shipped_cache_rules
 from minispine.vocabulary.codes import Vocabulary, load_vocabulary, shipped_vocabulary
 from minispine.vocabulary.spine_codes import SpineCodes, load_spine_codes, shipped_document
 from minispine.vocabulary.tables import TableInvalid
@@ -47,6 +49,8 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: Vocabulary
     spine_codes: SpineCodes
     asids: Asids
+    budgets: Budgets
+    cache_rules: CacheRules
     by_subject: dict[tuple[str, str], tuple[str, ...]]
     """Names of clients by the subject and issuer of their certificates."""
 
@@ -77,6 +81,8 @@ def read(snapshot: Snapshot) -> InForce:
         lambda: load_spine_codes(shipped_document(), vocabulary.texts),
     )
     asids = _table(tables, "organisations", load_asids, lambda: load_asids({}))
+    budgets = _table(tables, "budgets", load_budgets, shipped_budgets)
+    cache_rules = _table(tables, "cache", load_cache_rules, shipped_cache_rules)
     clients: dict[str, Client] = {}
     for key, document in snapshot.documents.get(CLIENT, {}).items():
         try:
@@ -89,6 +95,8 @@ def read(snapshot: Snapshot) -> InForce:
         vocabulary=vocabulary,
         spine_codes=spine_codes,
         asids=asids,
+        budgets=budgets,
+        cache_rules=cache_rules,
         by_subject=_by_subject(clients.items()),
     )
 

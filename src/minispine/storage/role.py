@@ -44,6 +44,9 @@ GRANTS: Final[dict[str, str]] = {
     "registry_state": ADVANCE,
     "registry_outbox": ALL,
     "registry_schema": READ,
+    "spine_slots": "SELECT, INSERT, UPDATE",
+    "cache_entry": ALL,
+    "throughput_hour": "SELECT, INSERT, UPDATE",
 }
 """What the provider's account may do with each table. Of a table that is not here it may not even know the rows."""
 
@@ -52,7 +55,7 @@ _MEMBERSHIP: Final = "SELECT rolsuper, pg_has_role(rolname, current_user, 'MEMBE
 _OWNER: Final = (
     "SELECT has_schema_privilege(current_schema(), 'CREATE') AND NOT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace"
     " n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND c.relkind = 'r'"
-    " AND c.relname ~ '^(audit|registry)_'"
+    " AND c.relname ~ '^(audit|registry|spine|cache|throughput)_'"
     " AND NOT pg_has_role(current_user, c.relowner, 'USAGE'))"
 )
 _SERVING: Final = (

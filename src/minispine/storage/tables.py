@@ -248,3 +248,52 @@ registry_outbox = Table(
     sqlite_with_rowid=False,
 )
 """Changes committed but perhaps not yet in the audit log, with the event to write (SQLite: two files, two commits)."""
+
+spine_slots = Table(
+    "spine_slots",
+    REGISTRY,
+    Column("service", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""One row for each national service: when its next calls may leave, and who waits for them, over all workers (Law 3).
+
+`state` is a `provider.admission.book.Book`, in MessagePack; names of clients, ASIDs and counts, nothing of patients. It
+is replaced only where `version` is still the one that was read, so that no process that stands still holds a lock.
+"""
+
+cache_entry = Table(
+    "cache_entry",
+    REGISTRY,
+    Column("key", LargeBinary, primary_key=True),
+    Column("patient", LargeBinary, nullable=False, index=True),
+    Column("client", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("fetched_at", BigInteger, nullable=False),
+    Column("strip_at", BigInteger, nullable=False, index=True),
+    Column("gone_at", BigInteger, nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Answers of Spine that are kept (see provider/cache/): `sealed` is encrypted, `key` and `patient` are keyed digests.
+
+`patient` is that of the NHS number; `strip_at` is when what locates the person is taken out, `gone_at` when the row is.
+"""
+
+throughput_hour = Table(
+    "throughput_hour",
+    REGISTRY,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("operation", Text, primary_key=True),
+    Column("organisation", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How many requests ended in each hour (hours since 1970, UTC), by what they were and how they ended (SMSP-PERF-002).
+
+`organisation` is empty where the request did not get so far as to say one.
+"""

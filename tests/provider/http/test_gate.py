@@ -13,6 +13,8 @@ from minispine.provider.clients import ClientCertificate, Registration
 from minispine.provider.http.gate import Caller, Gate, Stranger
 from minispine.provider.http.protocol import Connection
 from minispine.provider.in_force import Client, InForce, _by_subject
+from minispine.vocabulary.budgets import shipped_budgets
+from minispine.vocabulary.cache_rules import shipped_cache_rules
 
 NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
 PROXY, HOSPITAL = "10.0.0.1", "192.0.2.7"
@@ -46,6 +48,8 @@ class Place:
             clients=clients,
             vocabulary=cast(Any, None),
             spine_codes=cast(Any, None),
+            budgets=shipped_budgets(),
+            cache_rules=shipped_cache_rules(),
             asids=cast(Any, None),
             by_subject=_by_subject(clients.items()),
         )
