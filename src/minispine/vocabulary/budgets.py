@@ -6,6 +6,7 @@ own (``per_second``, ``burst``, ``per_minute``), then ``asids`` and ``clients`` 
 limit is kept is `provider/admission`'s business (Law 3).
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -14,18 +15,22 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from minispine.domain.lanes import Lane
+from minispine.domain.lanes import LANES, Lane
 from minispine.domain.operations import NationalService
 from minispine.vocabulary.asids import ASID
-from minispine.vocabulary.tables import TableInvalid
+from minispine.vocabulary.tables import TableInvalid, converted
 
+LEAST_PER_SECOND: Final = 0.001
 MOST_PER_SECOND: Final = 100_000.0
 MOST_SHARED: Final = 0.5
 """The lower lanes together are never guaranteed more than this part of the budget."""
 
-Rate = Annotated[float, msgspec.Meta(gt=0, le=MOST_PER_SECOND)]
+Rate = Annotated[float, msgspec.Meta(ge=LEAST_PER_SECOND, le=MOST_PER_SECOND)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=MOST_SHARED)]
+
+_CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What the name of a client looks like; whether there is one of that name is not asked here."""
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -68,58 +73,67 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
         return self.services.get(service) or shipped_budgets().services[NationalService.PDS]
 
 
-class _Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Written(Limit, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service's part of a document."""
 
-    per_second: Rate
-    burst: Count = 1
-    per_minute: Count | None = None
-    asids: dict[str, Limit] = {}
-    clients: dict[str, Limit] = {}
-    shares: dict[Lane, Share] = {}
-
-
-class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    version: str
-    pds: _Written | None = None
-    cpis: _Written | None = None
-    scr: _Written | None = None
-    fgm: _Written | None = None
+    asids: dict[str, Any] = {}
+    clients: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
 
 
 def load_budgets(document: Mapping[str, Any]) -> Budgets:
     """Read the table.
 
     Raises:
-        TableInvalid: a key that is not known, a limit that is none, an ASID that is not one, lower lanes that are
-            guaranteed more than `MOST_SHARED` together, or the lane that goes first guaranteed anything.
+        TableInvalid: a key that is not known, a limit that is none, an ASID or a client's name that cannot be one,
+            lower lanes that are guaranteed more than `MOST_SHARED` together, or the lane that goes first guaranteed
+            anything. `key` is the place in the document.
     """
-    try:
-        read = msgspec.convert(dict(document), _Document, strict=False)
-    except msgspec.ValidationError as error:
-        raise TableInvalid("budgets", str(error)) from None
+    version = document.get("version")
+    if not isinstance(version, str) or not version.strip():
+        raise TableInvalid("version", "must be a text that is not blank")
     services = {}
-    for service in NationalService:
-        written: _Written | None = getattr(read, service.value)
-        if written is not None:
-            services[service] = _service(service.value, written)
-    return Budgets(version=read.version, services=services)
+    for name, part in document.items():
+        if name == "version":
+            continue
+        if name not in set(NationalService):
+            raise TableInvalid(name, f"is no national service; there is {', '.join(NationalService)}")
+        services[NationalService(name)] = _service(name, converted(part, _Written, name))
+    return Budgets(version=version, services=services)
 
 
 def _service(name: str, written: _Written) -> ServiceBudget:
     for asid in written.asids:
         if not ASID.fullmatch(asid):
             raise TableInvalid(f"{name}.asids.{asid}", "is not an ASID of 12 digits")
-    if written.shares.get("attended"):
-        raise TableInvalid(f"{name}.shares.attended", "needs no share: it goes first anyway")
-    if sum(written.shares.values()) > MOST_SHARED:
-        raise TableInvalid(f"{name}.shares", f"are more than {MOST_SHARED:g} together")
+    for client in written.clients:
+        if not _CLIENT.fullmatch(client):
+            raise TableInvalid(f"{name}.clients.{client}", "cannot be the name of a client")
     return ServiceBudget(
         default=Limit(per_second=written.per_second, burst=written.burst, per_minute=written.per_minute),
-        asids=written.asids,
-        clients=written.clients,
-        shares={lane: share for lane, share in written.shares.items() if share},
+        asids=_limits(written.asids, f"{name}.asids"),
+        clients=_limits(written.clients, f"{name}.clients"),
+        shares=_shares(written.shares, f"{name}.shares"),
     )
+
+
+def _limits(written: Mapping[str, Any], place: str) -> dict[str, Limit]:
+    return {key: converted(limit, Limit, f"{place}.{key}") for key, limit in written.items()}
+
+
+def _shares(written: Mapping[str, Any], place: str) -> dict[Lane, float]:
+    shares: dict[Lane, float] = {}
+    for name, share in written.items():
+        lane = next((lane for lane in LANES if lane == name), None)
+        if lane is None:
+            raise TableInvalid(f"{place}.{name}", f"is no lane; there is {', '.join(LANES)}")
+        if part := converted(share, Share, f"{place}.{name}"):
+            shares[lane] = part
+    if LANES[0] in shares:
+        raise TableInvalid(f"{place}.{LANES[0]}", "needs no share: it goes first anyway")
+    if sum(shares.values()) > MOST_SHARED:
+        raise TableInvalid(place, f"are more than {MOST_SHARED:g} together")
+    return shares
 
 
 def shipped_document() -> dict[str, Any]:

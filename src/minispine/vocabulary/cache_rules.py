@@ -14,10 +14,12 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from minispine.domain.operations import NationalService, Operation
-from minispine.vocabulary.tables import TableInvalid
+from minispine.vocabulary.tables import TableInvalid, converted
 
 MOST_OUTAGE_S: Final = 86_400
 """The greatest age of anything that is given while Spine is unavailable, whatever a rule says."""
+EVERY: Final = "*"
+"""What stands for all operations, or all clients."""
 NEVER: Final = frozenset({NationalService.FGM})
 """Services whose answers no table can have kept (the FGM provider's requirement 003)."""
 
@@ -33,14 +35,16 @@ class CacheRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What is kept for which clients and operations. ``*`` in either stands for all of them.
 
     `ttl_s` is the age up to which an answer is given while Spine could be asked, `outage_s` that up to which it is
-    given while Spine is unavailable (not less than `ttl_s` has any effect). `entries` bounds how many are kept for one
-    client and operation. `name` stands in the audit trail; `reason` is the business use that the ages are chosen for.
+    given while Spine is unavailable; one that is less than `ttl_s` changes nothing. With neither, or with no `entries`,
+    nothing is kept for those that the rule is for, whatever a later rule says. `entries` bounds how many answers are
+    kept for one client and operation. `name` stands in the audit trail, `reason` is the use that the ages are chosen
+    for.
     """
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
     service: NationalService
-    operations: tuple[str, ...] = ("*",)
-    clients: tuple[str, ...] = ("*",)
+    operations: tuple[str, ...] = (EVERY,)
+    clients: tuple[str, ...] = (EVERY,)
     ttl_s: Annotated[int, msgspec.Meta(ge=0, le=MOST_OUTAGE_S)] = 0
     outage_s: Annotated[int, msgspec.Meta(ge=0, le=MOST_OUTAGE_S)] = 0
     entries: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 10_000
@@ -48,8 +52,8 @@ class CacheRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def concerns(self, operation: Operation, client: str) -> bool:
         """Tell whether the rule is for this operation of this client."""
-        return ("*" in self.operations or operation in self.operations) and (
-            "*" in self.clients or client in self.clients
+        return (EVERY in self.operations or operation in self.operations) and (
+            EVERY in self.clients or client in self.clients
         )
 
     @property
@@ -92,13 +96,11 @@ def load_cache_rules(document: Mapping[str, Any]) -> CacheRules:
 
     Raises:
         TableInvalid: a key that is not known, a national service without its rule and source, one that may never be
-            kept and is said to be, a rule for a service that is not kept, an operation that there is not, an age
-            beyond `MOST_OUTAGE_S`, or a rule's name that is there twice.
+            kept and is said to be, a rule that keeps answers of a service that is not kept, or does not say for which
+            use, an operation that there is not, an age beyond `MOST_OUTAGE_S`, or a rule's name that is there twice.
+            `key` is the place in the document.
     """
-    try:
-        read = msgspec.convert(dict(document), _Document, strict=False)
-    except msgspec.ValidationError as error:
-        raise TableInvalid("cache", str(error)) from None
+    read = _read(document)
     for service in NationalService:
         if service not in read.services:
             raise TableInvalid(
@@ -114,13 +116,33 @@ def load_cache_rules(document: Mapping[str, Any]) -> CacheRules:
         if rule.name in seen:
             raise TableInvalid(place, "the name is there twice")
         seen.add(rule.name)
-        if not read.services[rule.service].kept:
+        if rule.keeps and not read.services[rule.service].kept:
             raise TableInvalid(place, f"answers of {rule.service} may not be kept")
-        known = {operation.value for operation in Operation if operation.national_service is rule.service} | {"*"}
+        if rule.keeps and not rule.reason.strip():
+            raise TableInvalid(f"{place}.reason", "must say for which use the ages are chosen")
+        known = [operation.value for operation in Operation if operation.national_service is rule.service]
         for operation in rule.operations:
-            if operation not in known:
-                raise TableInvalid(place, f"{rule.service} has no operation of that name; one of {', '.join(known)}")
+            if operation not in {*known, EVERY}:
+                raise TableInvalid(
+                    f"{place}.operations", f"{rule.service} has no {operation!r}; there is {', '.join([*known, EVERY])}"
+                )
     return CacheRules(version=read.version, services=read.services, rules=read.rule)
+
+
+def _read(document: Mapping[str, Any]) -> "_Document":
+    """Read a document's form: rule by rule, so that what is wrong is found under the rule's number."""
+    rules = document.get("rule", [])
+    if not isinstance(rules, list | tuple):
+        raise TableInvalid("rule", "must be a list of rules")
+    read = tuple(converted(rule, CacheRule, f"rule {number}") for number, rule in enumerate(rules, start=1))
+    services = document.get("services")
+    if isinstance(services, Mapping):
+        for name, service in services.items():
+            if name not in set(NationalService):
+                raise TableInvalid(f"services.{name}", f"is no national service; there is {', '.join(NationalService)}")
+            converted(service, ServiceRule, f"services.{name}")
+    rest = {key: value for key, value in document.items() if key != "rule"}
+    return msgspec.structs.replace(converted(rest, _Document, "cache"), rule=read)
 
 
 def shipped_document() -> dict[str, Any]:
