@@ -196,6 +196,7 @@ BROKEN: list[tuple[str, Any]] = [
     ("spine.pds.to_asid", "1"),
     ("spine.pds.proxy", "socks://x"),
     ("spine.pds.connect_timeout_s", 0),
+    ("spine.pds.read_timeout_s", 0),
     ("spine.pds.timeout_s", 0),
     ("spine.pds.retries", -1),
     ("spine.pds.max_connections", 0),

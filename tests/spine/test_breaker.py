@@ -5,7 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from minispine.spine.breaker import Breaker, Permit, Result
+from minispine.spine.breaker import Breaker, Permit
+from minispine.spine.ports import CallResult
 
 
 def failed(breaker: Breaker, now: float) -> None:
@@ -53,7 +54,7 @@ def test_a_call_given_up_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(("result", "state"), [("succeeded", "closed"), ("failed", "open"), ("given up", "open")])
-def test_after_the_time_one_call_tries(result: Result, state: str) -> None:
+def test_after_the_time_one_call_tries(result: CallResult, state: str) -> None:
     breaker = opened()
     trial = breaker.permit(5.0)
     assert trial is not None
@@ -71,8 +72,8 @@ def test_a_failed_trial_costs_the_whole_time_again_and_one_given_up_none() -> No
     trial = breaker.permit(6.0)
     assert trial is not None
     breaker.settle(trial, "failed", 7.0)
-    assert breaker.permit(11.9) is None
-    assert breaker.permit(12.0) is not None
+    assert breaker.permit(16.9) is None
+    assert breaker.permit(17.0) is not None
 
 
 def test_a_call_from_before_it_opened_has_no_say() -> None:
@@ -123,7 +124,7 @@ class BreakerMachine(RuleBasedStateMachine):
         return permit
 
     @rule(permit=consumes(permits), result=st.sampled_from(["succeeded", "failed", "given up"]))
-    def settle(self, permit: Permit, result: Result) -> None:
+    def settle(self, permit: Permit, result: CallResult) -> None:
         before = self.breaker.state
         self.breaker.settle(permit, result, self.now)
         self.trials.discard(id(permit))

@@ -36,6 +36,7 @@ from minispine.spine.http import (
     TransportFailure,
     Unreachable,
 )
+from minispine.spine.http.connection import Connection
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -250,7 +251,11 @@ def endpoint(authority: Authority, client_pair: tuple[Path, Path, x509.Certifica
 
 
 async def post(client: HttpClient, timeout_s: float = 5.0) -> HttpAnswer:
-    return await client.post(BODY, headers={"SOAPAction": "a"}, timeout_s=timeout_s)
+    while await client.prepare(1):
+        connection = client.take()
+        if connection is not None:
+            return await client.exchange(connection, BODY, headers={"SOAPAction": "a"}, timeout_s=timeout_s)
+    raise AssertionError("no connection came free")
 
 
 @asynccontextmanager
@@ -685,8 +690,9 @@ def test_a_connection_under_way_at_a_reload_serves_no_further_call(
 def test_a_header_cannot_smuggle_another(endpoint: Endpoint) -> None:
     async def run() -> None:
         client = HttpClient(endpoint)
+        connection = Connection(asyncio.get_running_loop(), ssl.create_default_context(), max_answer_bytes=1)
         with pytest.raises(ValueError, match="end of a line"):
-            await client.post(BODY, headers={"SOAPAction": "a\r\nX: b"}, timeout_s=1.0)
+            await client.exchange(connection, BODY, headers={"SOAPAction": "a\r\nX: b"}, timeout_s=1.0)
 
     asyncio.run(run())
 

@@ -52,7 +52,7 @@ def call(*received: bytes | Talk, max_answer_bytes: int = 1000) -> tuple[HttpAns
         connection = Connection(asyncio.get_running_loop(), TLS, max_answer_bytes=max_answer_bytes)
         wire = Wire(connection)
         connection.connection_made(wire)
-        asking = asyncio.ensure_future(connection.ask(ASKED))
+        asking = asyncio.ensure_future(connection.ask(ASKED, timeout_s=30, silence_s=30))
         await asyncio.sleep(0)
         for one in received:
             if callable(one):
@@ -166,7 +166,7 @@ def test_nothing_is_asked_on_a_connection_that_has_ended() -> None:
         connection.close()
         await connection.ended
         with pytest.raises(Unreachable):
-            await connection.ask(ASKED)
+            await connection.ask(ASKED, timeout_s=30, silence_s=30)
         assert wire.written == []
 
     asyncio.run(run())

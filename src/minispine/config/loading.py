@@ -416,6 +416,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("spine.pds.to_asid", lambda v, _: bool(re.fullmatch(r"[0-9]{12}", v)), "must be an ASID of 12 digits"),
     Rule("spine.pds.proxy", _proxy, "must be an http or https address"),
     Rule("spine.pds.connect_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
+    Rule("spine.pds.read_timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("spine.pds.timeout_s", _some_time, "must be more than 0 and at most a day, 86400"),
     Rule("spine.pds.retries", lambda v, _: 0 <= v <= 5, "must be 0 to 5"),
     Rule(

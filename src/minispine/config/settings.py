@@ -152,15 +152,20 @@ class SpinePds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     proxy: str | None = None
     """Proxies of the environment are ignored."""
     connect_timeout_s: float = 5.0
+    read_timeout_s: float = 8.0
+    """How long nothing may come of an answer that is awaited, at its beginning and within it."""
     timeout_s: float = 10.0
+    """How long one answer may take in all; less where the deadline of a request is nearer."""
     retries: int = 1
-    """How often a question is asked again, with new ids, when the connection fails before an answer begins."""
+    """How often a question is asked again, with new ids, when the connection fails before an answer begins or Spine
+    asks for it; of all questions only about a tenth are."""
     max_connections: int = 256
     """At most so many at once from one worker; not fewer than `exchange.max_in_flight`, so that none waits for one."""
     breaker_failures: int = 5
-    """So many failures one after another open the breaker; then Spine counts as unavailable without being asked."""
+    """So many failures one after another open the breaker, or two with 15 seconds or more between the first and the
+    last; then Spine counts as unavailable without being asked."""
     breaker_open_s: float = 5.0
-    """How long it stays open before one question is let through to try."""
+    """How long it stays open before one question is let through to try; twice as long whenever that fails, up to 60."""
 
 
 class Spine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,9 +208,10 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_security: bool = True
     """Whether wsse:Security with a timestamp and a user name must be there (D11)."""
     max_in_flight: int = 256
-    """Requests being served at once by one worker; further ones wait."""
+    """The most questions that one worker has with Spine at once; while Spine is slow it has fewer."""
     max_waiting: int = 256
-    """Requests waiting in one worker; further ones get the busy tone."""
+    """Questions waiting in one worker for their turn; further ones get the busy tone. One worker has no more requests
+    in hand than these two together."""
     partial_birth_dates: bool = True
     """Whether getNHSNumber takes YYYY and YYYYMM (D1). Over HL7v3 only full dates can be asked, else SMSP-0001."""
     not_verified_falls_back_to_search: bool = False

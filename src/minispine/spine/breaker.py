@@ -2,27 +2,34 @@
 
 States and moves:
 
-====== ================================================= =======
-state  what happens                                      then
-====== ================================================= =======
-closed a call fails and is the n-th running              open
-closed a call succeeds                                   closed, the count is nought again
-open   the time is up and a call asks to be let through  trying, that call is the trial
-trying the trial succeeds                                closed
-trying the trial fails                                   open
-trying the trial is given up without a result            open, but the next call may be the trial at once
-====== ================================================= =======
+====== ===================================================== ====================================================
+state  what happens                                          then
+====== ===================================================== ====================================================
+closed a call fails, the n-th running                        open
+closed a call fails, at least the second running, and the    open: where little is asked, n failures would take
+       first of them was `SLOW_S` ago or longer              too long
+closed any other call fails                                  closed, one more is counted
+closed a call succeeds                                       closed, the count is nought again
+open   the time is up and a call asks to be let through      trying, that call is the trial
+trying the trial succeeds                                    closed, the count is nought, the time is the first again
+trying the trial fails                                       open, for twice the time, up to `LONGEST_S`
+trying the trial is given up without a result                open, but the next call may be the trial at once
+====== ===================================================== ====================================================
 
 A call that was let through before the breaker opened has no say any more. No clock is read: the time, in seconds of
 any clock that does not go backwards, is handed in.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from minispine.spine.ports import CallResult
+
 State = Literal["closed", "open", "trying"]
-Result = Literal["succeeded", "failed", "given up"]
+
+SLOW_S: Final = 15.0
+LONGEST_S: Final = 60.0
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -33,20 +40,29 @@ class Permit(msgspec.Struct, frozen=True):
 
 
 class Breaker:
-    """The state of one breaker. `failures` running open it; it stays open for `open_s` seconds."""
+    """The state of one breaker. `failures` running open it; it stays open for `open_s` seconds, longer each time that
+    its trial fails.
+    """
 
     def __init__(self, *, failures: int, open_s: float) -> None:
         self._limit = failures
         self._open_s = open_s
         self._state: State = "closed"
         self._running = 0
+        self._first_at = 0.0
+        """When the first of the failures running was."""
         self._opened = 0
         self._open_until = 0.0
+        self._next_open_s = open_s
 
     @property
     def state(self) -> State:
         """The state as of the last call or result."""
         return self._state
+
+    def shut(self, now: float) -> bool:
+        """Whether nothing is let through, not even a trial, because the time is not up."""
+        return self._state == "open" and now < self._open_until
 
     def permit(self, now: float) -> Permit | None:
         """Let a call through, or not."""
@@ -57,19 +73,31 @@ class Breaker:
             return Permit(self._opened, trial=True)
         return None
 
-    def settle(self, permit: Permit, result: Result, now: float) -> None:
+    def holds(self, permit: Permit) -> bool:
+        """Whether a permit is still good for a call that has not left: the breaker has not opened since."""
+        return permit.opened == self._opened
+
+    def settle(self, permit: Permit, result: CallResult, now: float) -> None:
         """Take the result of a call that was let through; each permit is settled once."""
-        if permit.opened != self._opened:
+        if not self.holds(permit):
             return
         if result == "succeeded":
             self._state = "closed"
             self._running = 0
+            self._next_open_s = self._open_s
         elif permit.trial and result == "given up":
             self._state = "open"
         elif result == "failed":
             self._running += 1
-            if permit.trial or self._running >= self._limit:
-                self._state = "open"
-                self._running = 0
-                self._opened += 1
-                self._open_until = now + self._open_s
+            if self._running == 1:
+                self._first_at = now
+            slow = self._running > 1 and now - self._first_at >= SLOW_S
+            if permit.trial or slow or self._running >= self._limit:
+                self._open(now)
+
+    def _open(self, now: float) -> None:
+        self._state = "open"
+        self._running = 0
+        self._opened += 1
+        self._open_until = now + self._next_open_s
+        self._next_open_s = max(self._open_s, min(2 * self._next_open_s, LONGEST_S))

@@ -6,7 +6,7 @@ response codes and their texts, which are the vocabulary's.
 """
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
@@ -56,7 +56,13 @@ REQUIRED: Final = frozenset(
 )
 """The events that this software raises itself; a table without one of them is refused."""
 
-_FIXED: Final = {
+_LATER: Final = frozenset({"cache.spine-unavailable"})
+"""Events that came after operators had tables of their own: where a table lacks one, the shipped row is in force.
+
+A table that was accepted once must not stop a newer version from serving.
+"""
+
+_FIXED: Final[dict[str, str | None]] = {
     "found": "found",
     "answer.malformed": "unusable",
     "answer.wrong-ids": "unusable",
@@ -64,6 +70,7 @@ _FIXED: Final = {
     "answer.nhs-number": "unusable",
     "answer.data": "unusable",
     "transport.breaker-open": "unavailable",
+    "cache.spine-unavailable": None,
 }
 """Outcomes that no table may change, because the code that raises the event has already decided."""
 
@@ -72,7 +79,8 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One event: what it stands for on the Spine side, the kind of outcome, and the response code.
 
     `system` goes with exactly one of `code`, `begins` and `contains`; an event of our own has none of the four.
-    `outcome` is a key of ``domain.outcome.KINDS``, or None where Spine was never asked.
+    `outcome` is a key of ``domain.outcome.KINDS``, or None where the event is no answer to a question. `repeat` says
+    that Spine asks for the message to be sent again, with other ids.
     """
 
     name: str
@@ -81,6 +89,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     begins: str | None = None
     contains: str | None = None
     outcome: str | None = None
+    repeat: bool = False
     response: str
     meaning: str
 
@@ -171,7 +180,16 @@ def load_spine_codes(document: Mapping[str, Any], vocabulary_codes: Collection[s
     missing = REQUIRED - seen_names
     if missing:
         raise TableInvalid("event", f"missing: {', '.join(sorted(missing))}")
-    return SpineCodes(table.version, table.event)
+    return SpineCodes(table.version, (*table.event, *_later(seen_names, vocabulary_codes)))
+
+
+def _later(names: Collection[str], vocabulary_codes: Collection[str]) -> Iterator[EventRow]:
+    """Give the shipped rows of events that a table could not know of yet."""
+    for row in msgspec.convert(shipped_document(), _Document).event if _LATER - set(names) else ():
+        if row.name in _LATER and row.name not in names:
+            for problem in _problems(row, vocabulary_codes):
+                raise TableInvalid(f"event {row.name} (as shipped)", problem)
+            yield row
 
 
 def _problems(row: EventRow, vocabulary_codes: Collection[str]) -> list[str]:
@@ -188,7 +206,9 @@ def _problems(row: EventRow, vocabulary_codes: Collection[str]) -> list[str]:
         (row.name.startswith(("answer.", "transport.")) and row.outcome is None, "the event needs an outcome"),
         (found and row.name not in WITH_A_PERSON, "this event brings no person, so its outcome cannot be found"),
         (found != (row.response == SUCCESS), f"{SUCCESS} goes with the outcome found and with no other"),
-        (row.outcome != _FIXED.get(row.name, row.outcome), f"the outcome must be {_FIXED.get(row.name)}"),
+        (row.outcome != _FIXED.get(row.name, row.outcome), f"the outcome must be {_FIXED.get(row.name) or 'absent'}"),
+        (row.repeat and row.outcome != "unavailable", "repeat goes with the outcome unavailable and with no other"),
+        (row.repeat and row.system is None, "repeat goes with a code of Spine's, so it needs a system"),
         (row.system is None and bool(how_known), "code, begins and contains need a system"),
         (row.system is not None and len(how_known) != 1, "a system needs exactly one of code, begins and contains"),
         ("" in how_known, "code, begins and contains may not be empty"),

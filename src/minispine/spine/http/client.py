@@ -1,21 +1,29 @@
-"""Keeping connections to one endpoint, and putting each call on one of them."""
+"""Keeping connections to one endpoint open, and putting each call on one of them.
+
+A call may have to leave at a certain moment. So connecting is apart from calling: `prepare` sees that connections are
+open, `take` hands one out or says at once that there is none, and `exchange` writes before it awaits anything.
+"""
 
 import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from minispine.spine.http.connection import Connection
 from minispine.spine.http.endpoint import Endpoint, proxy_address, service_address, tls_context
-from minispine.spine.http.failures import HttpAnswer, TimedOut, TransportFailure, Unreachable
+from minispine.spine.http.failures import HttpAnswer, TransportFailure, Unreachable
 from minispine.spine.http.tunnel import open_tunnel
 
 _GOODBYE_S: Final = 1.0
+_CLOSED: Final = "the client was closed"
 
 
 class HttpClient:
-    """Calls one endpoint over connections that it keeps open. Belongs to one event loop."""
+    """Calls one endpoint over connections that it keeps open. Belongs to one event loop.
+
+    Invariant: no more than `max_connections` of the endpoint are open or being opened at once.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Read the endpoint's files.
@@ -28,9 +36,11 @@ class HttpClient:
         self._service = service_address(endpoint)
         self._proxy = proxy_address(endpoint)
         self._tls = tls_context(endpoint)
-        self._slots = asyncio.Semaphore(endpoint.max_connections)
         self._connections: set[Connection] = set()
         self._idle: deque[Connection] = deque()  # the one used last is the last; all of them under the TLS in force
+        self._opening: set[asyncio.Task[TransportFailure | None]] = set()
+        self._change: asyncio.Future[None] | None = None
+        """Done when a connection becomes idle or ends; there is one while somebody waits for that."""
         self._sweeping: asyncio.TimerHandle | None = None
 
     def reload(self, endpoint: Endpoint | None = None) -> None:
@@ -46,27 +56,15 @@ class HttpClient:
         while self._idle:
             self._idle.pop().close()
 
-    async def post(self, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
-        """Send `body` and wait for the whole answer, at most `timeout_s` seconds.
-
-        Raises:
-            TransportFailure: one of its kinds.
-        """
-        try:
-            async with asyncio.timeout(timeout_s), self._slots:
-                return await self._exchange(self._head(headers, len(body)) + body)
-        except TransportFailure as failure:
-            failed = failure
-        except TimeoutError:
-            failed = TimedOut("no whole answer in the time allowed")
-        # Raised here, outside the handlers, so that no other exception, which may hold the address, is behind it.
-        raise failed
-
     async def close(self) -> None:
         """Close every connection."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
+        if self._opening:
+            for opening in self._opening:
+                opening.cancel()
+            await asyncio.wait(self._opening)
         self._idle.clear()
         left = tuple(self._connections)
         for connection in left:
@@ -77,19 +75,82 @@ class HttpClient:
                 if connection.ended in open_still:
                     connection.abort()
 
-    # ── one call ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── a call ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _exchange(self, request: bytes) -> HttpAnswer:
-        connection = self._kept() or await self._connect()
+    async def prepare(self, calls: int) -> int:
+        """Open connections until so many are idle and usable, or as many as there may be. Gives how many are.
+
+        What is given is there until something is awaited: with `take` right after it, one call of many at once has its
+        connection. Takes about `connect_timeout_s` of the endpoint at most. Where all that there may be are in use, it
+        waits for one as long, and gives 0 if none came free. Who stops waiting stops no connection from being made.
+
+        Raises:
+            TransportFailure: there is none, and none could be made.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._endpoint.connect_timeout_s
+        failed: TransportFailure | None = None
+        while (usable := self._usable()) < calls:
+            left_s = until_s - loop.time()
+            if failed is None and left_s > 0:
+                self._open_more(calls - usable)
+            opening = self._under_way()
+            if not opening and (usable or failed or left_s <= 0):
+                break
+            if self._change is None:
+                self._change = loop.create_future()
+            awaited: set[asyncio.Future[Any]] = {*opening, self._change}
+            timeout_s = None if opening else left_s
+            done, _ = await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                failed = (Unreachable(_CLOSED) if ended.cancelled() else ended.result()) or failed
+        if not usable and failed is not None:
+            raise type(failed)(*failed.args)  # a new one: others who wait may be told of the same
+        return usable
+
+    def take(self) -> Connection | None:
+        """Hand out the connection that was used last, so that those not needed grow old and go; None without any.
+
+        Whoever takes it puts a call on it by `exchange`, or gives it back.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection that is of use for another call, and close any other."""
+        if not connection.usable or connection.tls is not self._tls:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since_s = loop.time()
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self._endpoint.idle_s, self._sweep)
+        self._changed()
+
+    async def exchange(
+        self, connection: Connection, body: bytes, *, headers: Mapping[str, str], timeout_s: float
+    ) -> HttpAnswer:
+        """Send `body`, before anything is awaited, and wait for the whole answer, at most `timeout_s` seconds.
+
+        The connection goes back to where it was taken from, in any case.
+
+        Raises:
+            TransportFailure: one of its kinds.
+        """
         try:
-            answer = await connection.ask(request)
+            answer = await connection.ask(
+                self._head(headers, len(body)) + body,
+                timeout_s=timeout_s,
+                silence_s=self._endpoint.read_timeout_s,
+            )
         except BaseException:
             connection.abort()
             raise
-        if connection.usable and connection.tls is self._tls:
-            self._keep(connection)
-        else:
-            connection.close()
+        self.give_back(connection)
         return answer
 
     def _head(self, headers: Mapping[str, str], length: int) -> bytes:
@@ -101,20 +162,27 @@ class HttpClient:
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _kept(self) -> Connection | None:
-        """Take the connection that was used last, so that those not needed grow old and go."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        return None
+    def _usable(self) -> int:
+        """Count the idle connections that are of use, and forget the others."""
+        if not all(connection.usable for connection in self._idle):
+            self._idle = deque(connection for connection in self._idle if connection.usable)
+        return len(self._idle)
 
-    def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.idle_since_s = loop.time()
-        self._idle.append(connection)
-        if self._sweeping is None:
-            self._sweeping = loop.call_later(self._endpoint.idle_s, self._sweep)
+    def _open_more(self, missing: int) -> None:
+        """Begin to open so many connections, less those under way, within what is allowed."""
+        room = self._endpoint.max_connections - len(self._connections)
+        for _ in range(min(missing, room) - len(self._under_way())):
+            task = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def _under_way(self) -> set[asyncio.Task[TransportFailure | None]]:
+        return {task for task in self._opening if not task.done()}
+
+    def _changed(self) -> None:
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
 
     def _sweep(self) -> None:
         """Close what has been idle for too long, and come again when the next one may be."""
@@ -125,6 +193,18 @@ class HttpClient:
         self._sweeping = None
         if self._idle:
             self._sweeping = loop.call_at(self._idle[0].idle_since_s + self._endpoint.idle_s, self._sweep)
+
+    async def _open(self) -> TransportFailure | None:
+        """Make one more idle connection; gives why there is none."""
+        while True:
+            try:
+                connection = await self._connect()
+            except TransportFailure as failure:
+                return failure
+            self.give_back(connection)
+            if connection.tls is self._tls:
+                return None
+            # The files were read again meanwhile: under the new ones, then.
 
     async def _connect(self) -> Connection:
         """Make a connection within the time allowed for connecting and the handshake."""
@@ -144,9 +224,14 @@ class HttpClient:
             failed = Unreachable("no connection")
         else:
             self._connections.add(connection)
-            connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
+            connection.ended.add_done_callback(lambda _: self._ended(connection))
             return connection
+        # Raised here, outside the handlers, so that no other exception, which may hold the address, is behind it.
         raise failed
+
+    def _ended(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._changed()
 
     async def _reach(self, connection: Connection) -> None:
         service = self._service

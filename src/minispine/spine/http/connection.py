@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: one request at a time, and its whole answer.
 
-Who makes connections, how long anything may take, and which connection is used again is for `client`.
+Who makes connections, how long a call may take, and which connection is used again is for `client`.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ from typing import Final, cast
 
 import httptools
 
-from minispine.spine.http.failures import HttpAnswer, Interrupted, TooLarge, TransportFailure, Unreachable
+from minispine.spine.http.failures import HttpAnswer, Interrupted, TimedOut, TooLarge, TransportFailure, Unreachable
 
 ENDED_BEFORE: Final = "the connection ended before an answer began"
 ENDED_WITHIN: Final = "the connection ended in the middle of the answer"
 NOT_HTTP: Final = "the answer is not HTTP"
 TOO_LARGE: Final = "the answer is larger than allowed"
+TOO_LONG: Final = "no whole answer in the time allowed"
+SILENT: Final = "nothing more of an answer came in the time allowed for silence"
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 
@@ -40,19 +42,43 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[HttpAnswer] | None = None
         self._answer = _Arriving()
+        self._timer: asyncio.TimerHandle | None = None
+        self._until_s = 0.0
+        self._silence_s = 0.0
+        self._heard_s = 0.0
 
-    async def ask(self, request: bytes) -> HttpAnswer:
+    async def ask(self, request: bytes, *, timeout_s: float, silence_s: float) -> HttpAnswer:
         """Send a request, head and body, and wait for the whole answer. Whoever gives up waiting has to `abort`.
 
+        The request is written before anything is awaited. The answer has `timeout_s` seconds in all, and no pause
+        before or within it may be longer than `silence_s`.
+
         Raises:
-            TransportFailure: of any kind but `TimedOut`; the connection is then of no more use.
+            TransportFailure: of any kind; the connection is then of no more use.
         """
         if self._transport is None or not self.usable:
             raise Unreachable(ENDED_BEFORE)
         self._answer = _Arriving()
         self._waiter = self._loop.create_future()
         self._transport.write(request)
-        return await self._waiter
+        self._heard_s = self._loop.time()
+        self._until_s = self._heard_s + timeout_s
+        self._silence_s = silence_s
+        self._timer = self._loop.call_at(min(self._until_s, self._heard_s + silence_s), self._look)
+        try:
+            return await self._waiter
+        finally:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """End a wait whose time is over. Bytes do not move the timer: it finds out here that some came, and goes on."""
+        now_s = self._loop.time()
+        if now_s >= self._until_s:
+            self._fail(TimedOut(TOO_LONG))
+        elif now_s >= self._heard_s + self._silence_s:
+            self._fail(TimedOut(SILENT))
+        else:
+            self._timer = self._loop.call_at(min(self._until_s, self._heard_s + self._silence_s), self._look)
 
     def close(self) -> None:
         """End the connection in good order; `ended` tells when that is done."""
@@ -78,6 +104,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is None:
             self.abort()
             return
+        self._heard_s = self._loop.time()
         answer = self._answer
         answer.head_bytes += 0 if answer.head_read else len(data)
         try:

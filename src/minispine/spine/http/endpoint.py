@@ -22,7 +22,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     Files are PEM (revocation lists also DER). `key_password_file` holds the key's password alone.
     `common_name_hosts` are the hosts whose certificate may name them by CN alone. `connect_timeout_s` bounds
-    connecting and the TLS handshake together, `idle_s` how long a connection is kept that nothing is asked on.
+    connecting and the TLS handshake together, `read_timeout_s` each pause before and within an answer, `idle_s` how
+    long a connection is kept that nothing is asked on.
     """
 
     url: str
@@ -34,6 +35,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     common_name_hosts: tuple[str, ...] = ()
     proxy: str | None = None
     connect_timeout_s: float = 5.0
+    read_timeout_s: float = 8.0
     max_connections: int = 64
     idle_s: float = 30.0
     max_answer_bytes: int = MAX_ANSWER_BYTES

@@ -1,18 +1,22 @@
 """The Personal Demographics Service over synchronous HL7v3.
 
-Here: which questions this way of asking can carry, the attempts, the breaker, and what HTTP alone can say. The messages
-are `wire.hl7v3`'s, the connection `spine.http`'s, the ids and the deadline the caller's.
+Here: which questions this way of asking can carry, the attempts, what is asked again, and what HTTP alone can say. The
+messages are `wire.hl7v3`'s, the connections `spine.http`'s; ids, deadline and the moments at which calls may leave are
+the caller's.
 """
 
 import datetime
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from minispine.config.settings import SpinePds
 from minispine.domain import dates
 from minispine.domain.outcome import InputRefused, Outcome, Unavailable, Unusable
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
-from minispine.spine.breaker import Breaker, Result
+from minispine.observe import metrics
+from minispine.spine.breaker import Breaker, Permit
 from minispine.spine.http import (
     Endpoint,
     HttpAnswer,
@@ -22,7 +26,8 @@ from minispine.spine.http import (
     TransportFailure,
     Unreachable,
 )
-from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
+from minispine.spine.ports import Asked, Attempt, CallResult, MessageIds, NoSlot, Sender, ServiceShut, Slot, Turns
+from minispine.spine.retries import RetryBudget
 from minispine.vocabulary.spine_codes import SpineCodes
 from minispine.wire import hl7v3
 
@@ -35,16 +40,31 @@ _FAILURES: Final[dict[type[TransportFailure], str]] = {
 _STATUSES: Final = {401: "transport.forbidden", 403: "transport.forbidden", 408: "transport.timeout"}
 """What a status says by itself; a 200 or 5xx is read, and any other is ``transport.http-status``."""
 
-
 _FAIR_SHARE: Final = 0.5
 """How much of `timeout_s` Spine must have been given for its silence to count against it."""
 
+_MISSED: Final = 3
+"""So many slots running for which no connection lasted mean that none can be had."""
+_NONE_LASTS: Final = "connections end before anything can be asked on them"
 
-class Http(Protocol):
-    """What is needed of the HTTP client."""
 
-    async def post(self, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
-        """Send and wait for the whole answer; raises `TransportFailure`."""
+C = TypeVar("C")
+
+
+class Http(Protocol[C]):
+    """What is needed of the HTTP client; see `spine.http.HttpClient`."""
+
+    async def prepare(self, calls: int) -> int:
+        """Have connections open for so many calls; raises `TransportFailure`."""
+
+    def take(self) -> C | None:
+        """Hand out a connection that is open, if there is one."""
+
+    def give_back(self, connection: C) -> None:
+        """Keep a connection on which nothing was asked."""
+
+    async def exchange(self, connection: C, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
+        """Send before anything is awaited, and wait for the whole answer; raises `TransportFailure`."""
 
 
 def endpoint(settings: SpinePds) -> Endpoint:
@@ -59,8 +79,40 @@ def endpoint(settings: SpinePds) -> Endpoint:
         common_name_hosts=settings.common_name_hosts,
         proxy=settings.proxy,
         connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
         max_connections=settings.max_connections,
     )
+
+
+class _TooLate(Exception):
+    """The time allowed was over before anything left."""
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """A message to Spine; `created` is the moment that it names as its own."""
+
+    question: Question
+    ids: MessageIds
+    created: datetime.datetime
+    body: bytes
+
+
+class _Departure(msgspec.Struct, frozen=True):
+    """What a message leaves with, at once: its slot is used already. `given_s` is how long its answer may take."""
+
+    permit: Permit
+    slot: Slot
+    connection: Any
+    message: _Message
+    given_s: float
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """An attempt, and whether it may be repeated; `duplicate_id` says that Spine had seen its id before."""
+
+    attempt: Attempt
+    may_repeat: bool
+    duplicate_id: bool
 
 
 class TmsPds:
@@ -73,7 +125,7 @@ class TmsPds:
     def __init__(
         self,
         settings: SpinePds,
-        http: Http,
+        http: Http[Any],
         codes: Callable[[], SpineCodes],
         *,
         now: Callable[[], datetime.datetime],
@@ -86,6 +138,7 @@ class TmsPds:
         self._codes = codes
         self._now = now
         self._monotonic = monotonic
+        self._retries = RetryBudget(monotonic())
 
     def refusal(self, question: Question) -> InputRefused | None:
         """Refuse wildcards and dates that are not full: only the asynchronous Advanced Trace takes them."""
@@ -105,53 +158,157 @@ class TmsPds:
         """Give the interaction id by which this question is asked."""
         return hl7v3.interaction(question)
 
-    async def ask(self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float) -> Asked:
+    async def prepare(self, calls: int) -> int:
+        """Have connections open for so many calls; see `PdsPort.prepare`."""
+        return await self._http.prepare(calls)
+
+    def shut(self) -> bool:
+        """Whether the breaker is open and not even a trial would be let through."""
+        return self.breaker.shut(self._monotonic())
+
+    async def ask(
+        self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float, turns: Turns
+    ) -> Asked:
         """Ask within `timeout_s` seconds in all; see `PdsPort.ask`.
 
-        Asked again with the next ids: when no answer began, and once when Spine says that it has seen the id before.
-        While the breaker is open nothing leaves, and the outcome comes without an attempt.
+        Asked again with the next ids, while the budget of retries permits it: when no answer began, when the answer is
+        a fault whose row in the table says so, and once when Spine says that it has seen the id before. While the
+        breaker is open nothing leaves, and the outcome comes without an attempt.
         """
-        deadline = self._monotonic() + timeout_s
+        deadline_s = self._monotonic() + timeout_s
         made: list[Attempt] = []
         renumbered = False
         unmade = "transport.timeout"
+        busy: NoSlot | None = None
         for one in ids:
-            started = self._monotonic()
-            if started >= deadline:
-                unmade = "transport.timeout"
+            if made and not self._may_repeat(deadline_s):
                 break
-            permit = self.breaker.permit(started)
-            if permit is None:
+            try:
+                last = await self._attempt(question, sender, one, deadline_s, turns)
+            except NoSlot as none:
+                busy = none
+                break
+            except ServiceShut:
                 unmade = "transport.breaker-open"
                 break
-            left = min(deadline - started, self._settings.timeout_s)
-            result: Result = "given up"
-            try:
-                attempt, may_repeat, duplicate_id = await self._attempt(question, sender, one, left)
-                result = self._says_of_spine(attempt.outcome, left)
-            finally:
-                self.breaker.settle(permit, result, self._monotonic())
-            made.append(attempt)
-            if not (may_repeat or (duplicate_id and not renumbered)):
+            except _TooLate:
                 break
-            renumbered = renumbered or duplicate_id
-        if not made:
-            return Asked(outcome=self._event(unmade), attempts=())
-        return Asked(outcome=made[-1].outcome, attempts=tuple(made))
+            if not made:
+                self._retries.asked()
+            made.append(last.attempt)
+            if not (last.may_repeat or (last.duplicate_id and not renumbered)):
+                break
+            renumbered = renumbered or last.duplicate_id
+        outcome = made[-1].outcome if made else self._event(unmade)
+        return Asked(outcome=outcome, attempts=tuple(made), busy=busy)
 
-    def _says_of_spine(self, outcome: Outcome, given_s: float) -> Result:
+    def _may_repeat(self, deadline_s: float) -> bool:
+        """Take leave for one more attempt out of the budget of retries, if there is time for it."""
+        now_s = self._monotonic()
+        if now_s >= deadline_s or self.breaker.shut(now_s):
+            return False
+        permitted = self._retries.permit(now_s)
+        metrics.RETRIES.labels("pds", "made" if permitted else "refused").inc()
+        return permitted
+
+    # ── one attempt ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _attempt(
+        self, question: Question, sender: Sender, ids: MessageIds, deadline_s: float, turns: Turns
+    ) -> _Made:
+        """Wait for a slot, send one message, and read what comes.
+
+        Raises:
+            NoSlot, ServiceShut, _TooLate: nothing left, and nothing was found out.
+        """
+        permit = self._permit()
+        slot: Slot | None = None
+        result: CallResult = "given up"
+        try:
+            try:
+                leaving = await self._leave(permit, question, sender, ids, deadline_s, turns)
+            except TransportFailure as failure:
+                made = self._made(self._write(question, sender, ids), failure)
+                result = "failed"
+            else:
+                permit, slot = leaving.permit, leaving.slot
+                made = self._made(leaving.message, await self._exchange(leaving))
+                result = self._says_of_spine(made.attempt.outcome, leaving.given_s)
+            return made
+        finally:
+            self.breaker.settle(permit, result, self._monotonic())
+            if slot is not None:
+                slot.finish(result)
+
+    async def _leave(
+        self,
+        permit: Permit,
+        question: Question,
+        sender: Sender,
+        ids: MessageIds,
+        deadline_s: float,
+        turns: Turns,
+    ) -> _Departure:
+        """Wait until a slot, an open connection and time for an answer meet. Whoever calls this writes at once.
+
+        A slot for which no connection lasted is left unused, and so is one whose time is over.
+
+        Raises:
+            TransportFailure: no connection can be made, or none lasts until it is wanted.
+            NoSlot, ServiceShut, _TooLate: nothing may leave.
+        """
+        missed = 0
+        while True:
+            slot = await turns.wait()
+            # Nothing is awaited from here until the first byte has left: the slot is for this moment.
+            if not self.breaker.holds(permit):
+                permit = self._permit()  # much may have happened since the first was given
+            given_s = min(deadline_s - self._monotonic(), self._settings.timeout_s)
+            if given_s <= 0:
+                raise _TooLate
+            message = self._write(question, sender, ids)
+            connection = self._http.take()
+            if connection is None:
+                missed += 1
+                if missed == _MISSED:
+                    raise Unreachable(_NONE_LASTS)
+            elif slot.use():
+                return _Departure(permit, slot, connection, message, given_s)
+            else:
+                self._http.give_back(connection)
+
+    async def _exchange(self, leaving: _Departure) -> HttpAnswer | TransportFailure:
+        question = leaving.message.question
+        headers = {"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": hl7v3.action(question)}
+        began_s = self._monotonic()
+        try:
+            answer = await self._http.exchange(
+                leaving.connection, leaving.message.body, headers=headers, timeout_s=leaving.given_s
+            )
+        except TransportFailure as failure:
+            return failure
+        metrics.spine_seconds(hl7v3.interaction(question)).observe(self._monotonic() - began_s)
+        return answer
+
+    def _permit(self) -> Permit:
+        permit = self.breaker.permit(self._monotonic())
+        if permit is None:
+            raise ServiceShut
+        return permit
+
+    def _says_of_spine(self, outcome: Outcome, given_s: float) -> CallResult:
         """Tell what an outcome says of Spine: silence within a caller's few last moments says nothing of it."""
         if not isinstance(outcome, Unavailable):
             return "succeeded"
-        hurried = outcome.event == "transport.timeout" and given_s < _FAIR_SHARE * self._settings.timeout_s
+        fair_s = min(_FAIR_SHARE * self._settings.timeout_s, self._settings.read_timeout_s)
+        hurried = outcome.event == "transport.timeout" and given_s < fair_s
         return "given up" if hurried else "failed"
 
-    async def _attempt(
-        self, question: Question, sender: Sender, ids: MessageIds, timeout_s: float
-    ) -> tuple[Attempt, bool, bool]:
-        """Send one message; say also whether no answer began, and whether its id had been used before."""
+    # ── the message and what comes of it ────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, question: Question, sender: Sender, ids: MessageIds) -> _Message:
         created = self._now()
-        sent = hl7v3.write_query(
+        body = hl7v3.write_query(
             question,
             ids=ids,
             sender_asid=sender.asid,
@@ -161,36 +318,36 @@ class TmsPds:
             from_url=self._settings.from_url,
             created=created,
         )
-        headers = {"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": hl7v3.action(question)}
-        try:
-            answer = await self._http.post(sent, headers=headers, timeout_s=timeout_s)
-        except TransportFailure as failure:
-            received = None
-            may_repeat = isinstance(failure, Unreachable)
-            answered = hl7v3.Answered(outcome=self._event(_FAILURES[type(failure)]))
+        return _Message(question, ids, created, body)
+
+    def _made(self, message: _Message, came: HttpAnswer | TransportFailure) -> _Made:
+        """Say what came of a message: an answer, or why there is none."""
+        if isinstance(came, HttpAnswer):
+            answered = self._read(came, message)
+            row = self._codes().event(answered.outcome.event)
+            may_repeat = row.repeat and isinstance(answered.outcome, Unavailable)
         else:
-            received = answer.body
-            may_repeat = False
-            answered = self._read(answer, question, ids)
+            answered = hl7v3.Answered(outcome=self._event(_FAILURES[type(came)]))
+            may_repeat = isinstance(came, Unreachable)
         attempt = Attempt(
-            ids=ids,
-            interaction=hl7v3.interaction(question),
-            sent_at=_microseconds(created),
+            ids=message.ids,
+            interaction=hl7v3.interaction(message.question),
+            sent_at=_microseconds(message.created),
             ended_at=_microseconds(self._now()),
-            sent=sent,
-            received=received,
+            sent=message.body,
+            received=came.body if isinstance(came, HttpAnswer) else None,
             spine_message_id=answered.spine_message_id,
             outcome=answered.outcome,
         )
-        return attempt, may_repeat, answered.duplicate_id
+        return _Made(attempt, may_repeat, answered.duplicate_id)
 
-    def _read(self, answer: HttpAnswer, question: Question, ids: MessageIds) -> hl7v3.Answered:
+    def _read(self, answer: HttpAnswer, message: _Message) -> hl7v3.Answered:
         """Take what the status says, or read the body where the status lets it speak."""
         failed = 500 <= answer.status <= 599
         if answer.status != 200 and not failed:
             event = _STATUSES.get(answer.status, "transport.http-status")
             return hl7v3.Answered(outcome=self._event(event))
-        answered = hl7v3.read_answer(answer.body, asked=question, ids=ids, codes=self._codes())
+        answered = hl7v3.read_answer(answer.body, asked=message.question, ids=message.ids, codes=self._codes())
         if failed and isinstance(answered.outcome, Unusable) and answered.outcome.event.startswith("answer."):
             # A server error with nothing of Spine's in it: a gateway's page, say.
             return hl7v3.Answered(outcome=self._event("transport.http-status"))
