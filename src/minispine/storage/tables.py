@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -275,6 +276,7 @@ cache_entry = Table(
     Column("strip_at", BigInteger, nullable=False, index=True),
     Column("gone_at", BigInteger, nullable=False, index=True),
     Column("sealed", LargeBinary, nullable=False),
+    Index("ix_cache_entry_of_operation", "client", "operation", "fetched_at"),
     sqlite_with_rowid=False,
 )
 """Answers of Spine that are kept (see provider/cache/): `sealed` is encrypted, `key` and `patient` are keyed digests.

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("strip_at", sa.BigInteger, nullable=False, index=True),
         sa.Column("gone_at", sa.BigInteger, nullable=False, index=True),
         sa.Column("sealed", sa.LargeBinary, nullable=False),
+        sa.Index("ix_cache_entry_of_operation", "client", "operation", "fetched_at"),
         sqlite_with_rowid=False,
     )
     op.create_table(
