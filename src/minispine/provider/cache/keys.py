@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from minispine.audit.keyfiles import AuditKeys
 from minispine.keys.ring import ID_BYTES, KEY_BYTES, KeyRing
 
 DIGEST_BYTES: Final = 16
@@ -48,6 +49,11 @@ class CacheKeys:
         self._newest: Final = ring.newest.id
         self._looking_up: Final = _derived(index_key, b"minispine cache look-up")
         self._random_bytes = random_bytes
+
+    @classmethod
+    def of(cls, keys: AuditKeys) -> "CacheKeys":
+        """Derive them from the secret keys of the installation's log."""
+        return cls(keys.ring, keys.index_key)
 
     def digest(self, purpose: str, *parts: str) -> bytes:
         """Give 16 bytes that stand for these words and this purpose, and from which nobody else can tell the words."""
