@@ -75,6 +75,9 @@ def test_a_table_cannot_be_taken_from_under_another(load: Command, shown: Callab
         ("vocabulary-pds", {"version": "2"}, "service"),
         ("spine-codes", {"version": "2", "event": []}, "table"),
         ("organisation", ASIDS, "did you mean organisations?"),
+        ("budgets", {"version": "2", "pds": {"per_second": 0}}, "pds.per_second: expected `float` >= 0.001"),
+        ("budgets", 'version = "2"\npds.per_secnd = 5', "is not JSON"),
+        ("cache", {"version": "2"}, "services"),
     ],
 )
 def test_a_table_that_does_not_hold_together_is_refused_whole(
@@ -117,3 +120,59 @@ def test_loading_the_same_again_and_resetting_what_is_shipped_change_nothing(
     assert load("organisations", ASIDS).code == 1
     assert minispine(*reset).out == "organisations: as shipped again, version 2\n"
     assert shown("organisations") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "event"),
+    [
+        ("budgets", {"pds": {"per_second": 10, "shares": {"batch": 0.05}}}, "budget.changed"),
+        (
+            "cache",
+            {"rule": [{"name": "wards", "service": "pds", "ttl_s": 60, "reason": "the same patient again"}]},
+            "cache.changed",
+        ),
+    ],
+)
+def test_budgets_and_cache_rules_have_events_of_their_own_with_before_and_after(
+    load: Command,
+    minispine: Command,
+    config: Path,
+    shown: Callable[[str], Any],
+    trail: Callable[[], list[dict[str, Any]]],
+    name: str,
+    changes: dict[str, Any],
+    event: str,
+) -> None:
+    shipped = shown(name)
+    document = shipped | changes
+    ended = load(name, document)
+    assert (ended.code, ended.err) == (0, "")
+    assert shown(name) == document
+    assert minispine("table", "reset", name, "--reason", "b test", "--config", config).code == 0
+    first, second = [each for each in trail() if each["type"] == event]
+    assert (first["private"]["reason"], second["private"]["reason"]) == ("a test", "b test")
+    assert first["data"]["before"] == second["data"]["after"]
+    assert first["data"]["after"] == second["data"]["before"]
+    assert first["data"]["after"] != first["data"]["before"]
+
+
+def test_a_limit_or_rule_for_somebody_unknown_is_in_force_and_said_to_have_no_effect_yet(
+    load: Command, shown: Callable[[str], Any]
+) -> None:
+    document = shown("budgets")
+    document["pds"] |= {
+        "clients": {"night-run": {"per_second": 1}},
+        "asids": {"200000000999": {"per_second": 9}, "200000000888": {"per_second": 9}},
+    }
+    load("organisations", ASIDS)
+    ended = load("budgets", document)
+    assert ended.code == 0
+    assert ended.err.splitlines() == [
+        "minispine: budgets: no organisation has the ASID 200000000888; what is said of it has no effect yet",
+        "minispine: budgets: no client is called 'night-run'; what is said of it has no effect yet",
+    ]
+    rule = {"name": "wards", "service": "pds", "clients": ["wrad"], "ttl_s": 60, "reason": "x"}
+    ended = load("cache", shown("cache") | {"rule": [rule]})
+    assert ended.err.splitlines() == [
+        "minispine: cache: no client is called 'wrad'; what is said of it has no effect yet"
+    ]

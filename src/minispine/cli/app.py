@@ -23,6 +23,8 @@ GROUPS: Final[dict[str, str]] = {
     "config": "Check minispine.toml, or print one to start from.",
     "client": "Register the client systems that may call the provider.",
     "table": "Look at the reference tables in force, or put one of your own in their place.",
+    "budget": "Say how often Spine may be called, and see how much of that is used.",
+    "report": "Tell how much was asked.",
     "audit": "Begin the audit trail, read it, check that it is intact, and keep it.",
 }
 
@@ -51,6 +53,10 @@ COMMANDS: Final[dict[str, str]] = {
     "table show": "minispine.cli.table:show",
     "table load": "minispine.cli.table:load",
     "table reset": "minispine.cli.table:reset",
+    "budget show": "minispine.cli.budget:show",
+    "budget set": "minispine.cli.budget:set_",
+    "budget unset": "minispine.cli.budget:unset",
+    "report throughput": "minispine.cli.report:throughput",
     "audit init": "minispine.cli.audit_init:init",
     "audit authority": "minispine.cli.audit_init:authority",
     "audit archive": "minispine.cli.audit_archive:archive",

@@ -6,8 +6,9 @@ after.
 
 import datetime
 import json
+import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,8 +21,8 @@ from minispine.cli.output import table
 from minispine.cli.registry import OpenRegistry, opened
 from minispine.cli.trail import CONFIG
 from minispine.cli.values import Reason, read_text, unknown
-from minispine.provider.in_force import TABLE, Unusable
-from minispine.vocabulary import codes, spine_codes
+from minispine.provider.in_force import CLIENT, TABLE, Unusable
+from minispine.vocabulary import budgets, cache_rules, codes, spine_codes
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -31,7 +32,11 @@ class Kind(msgspec.Struct, frozen=True):
     shipped: Callable[[], Mapping[str, Any]]
 
 
+BUDGETS: Final = "budgets"
+CACHE: Final = "cache"
 KINDS: Final[dict[str, Kind]] = {
+    BUDGETS: Kind("how often Spine may be called, and who goes first", budgets.shipped_document),
+    CACHE: Kind("which answers of Spine are kept, for whom and how long", cache_rules.shipped_document),
     "organisations": Kind("the ASID of each organisation", dict),
     "spine-codes": Kind("the response code for each answer or failure of Spine", spine_codes.shipped_document),
     "vocabulary-pds": Kind("response codes and their texts", lambda: codes.shipped_document("pds")),
@@ -64,7 +69,7 @@ def show(name: str, /, *, config: Path = CONFIG) -> None:
     """Print a table as it is in force, in the form that `table load` takes.
 
     Args:
-        name: organisations, spine-codes or vocabulary-pds.
+        name: budgets, cache, organisations, spine-codes or vocabulary-pds.
         config: The provider's configuration, which says where the registry is.
     """
     kind = _kind(name)
@@ -79,7 +84,7 @@ def load(
     """Put a table of your own in force, after checking it.
 
     Args:
-        name: organisations, spine-codes or vocabulary-pds.
+        name: budgets, cache, organisations, spine-codes or vocabulary-pds.
         file: The table: JSON, or TOML where the file's name ends in .toml; - for JSON from standard input.
         reason: Why, for the audit trail.
         config: The provider's configuration, which says where the registry is.
@@ -90,14 +95,14 @@ def load(
         before = registry.documents(TABLE).get(name)
         if before is not None and before.body == document:
             raise Failed(f"{name}: that is what is in force already, version {before.version}")
-        _change(registry, name, document, reason, called)
+        change_table(registry, name, document, reason, called)
 
 
 def reset(name: str, /, *, reason: Reason, config: Path = CONFIG) -> None:
     """Put the table that ships back in force.
 
     Args:
-        name: organisations, spine-codes or vocabulary-pds.
+        name: budgets, cache, organisations, spine-codes or vocabulary-pds.
         reason: Why, for the audit trail.
         config: The provider's configuration, which says where the registry is.
     """
@@ -105,22 +110,57 @@ def reset(name: str, /, *, reason: Reason, config: Path = CONFIG) -> None:
     with opened(config) as registry:
         if name not in registry.documents(TABLE):
             raise Failed(f"{name}: is as shipped already")
-        _change(registry, name, None, reason, None)
+        change_table(registry, name, None, reason, None)
 
 
-def _change(
+def change_table(
     registry: OpenRegistry, name: str, document: dict[str, Any] | None, reason: str, called: str | None
 ) -> None:
+    """Put a table in force, None for the one that ships, and say so. `called` is where the document came from.
+
+    Names that nobody bears are not refused but told: a client may be given its limit before it is registered, and may
+    be taken off the register without anything having to be put right here.
+
+    Raises:
+        Mistaken: it does not hold together, or another table does not go with it.
+        VersionConflict: somebody else has changed it since it was read.
+        AuditUnavailable: the record could not be made.
+    """
+    shipped = dict(_kind(name).shipped())
     try:
-        version = registry.change(
-            TABLE, name, document, event=EventType.TABLE_CHANGED, reason=reason, shipped=dict(_kind(name).shipped())
-        )
+        version = registry.change(TABLE, name, document, event=_event(name), reason=reason, shipped=shipped)
     except Unusable as unusable:
         # What is wrong may be in another table, which was made for the one that is replaced.
         own = unusable.document == f"table {name}"
         where = (called or name) if own else f"{unusable.document} does not go with it"
         raise Mistaken(f"{where}: {unusable.reason}") from None
     print(f"{name}: {'in force' if document is not None else 'as shipped again'}, version {version}")
+    for nobody in _nobodies(registry, name, shipped if document is None else document):
+        print(f"minispine: {name}: {nobody}; what is said of it has no effect yet", file=sys.stderr)
+
+
+def _event(name: str) -> EventType:
+    match name:
+        case "budgets":
+            return EventType.BUDGET_CHANGED
+        case "cache":
+            return EventType.CACHE_CHANGED
+    return EventType.TABLE_CHANGED
+
+
+def _nobodies(registry: OpenRegistry, name: str, document: Mapping[str, Any]) -> Iterator[str]:
+    """Name what a table speaks of that is not there: clients, and accredited systems that no organisation has."""
+    clients: set[str] = set()
+    if name == BUDGETS:
+        organisations = registry.documents(TABLE).get("organisations")
+        asids = set(organisations.body.values()) if organisations else set()
+        for budget in budgets.load_budgets(document).services.values():
+            clients |= budget.clients.keys()
+            yield from (f"no organisation has the ASID {asid}" for asid in sorted(budget.asids.keys() - asids))
+    elif name == CACHE:
+        for rule in cache_rules.load_cache_rules(document).rules:
+            clients |= {*rule.clients} - {cache_rules.EVERY}
+    yield from (f"no client is called {client!r}" for client in sorted(clients - registry.documents(CLIENT).keys()))
 
 
 def _kind(name: str) -> Kind:
