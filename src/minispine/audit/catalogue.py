@@ -329,15 +329,20 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
             "nhs_number": "whose record",
             "from_exchange": "the exchange that fetched it; private, as it joins questions about one patient",
         },
-        writer="the provider, with its cache",
-        planned=True,
+        writer=_PROVIDER,
     ),
     EventType.EXCHANGE_SHARED: Kind(
         meaning="The answer is that of another exchange's question, which was on its way.",
-        needs={"leader": "that exchange", "message_id": "the id of its message"},
+        needs=_MESSAGE
+        | {
+            "leader": "that exchange",
+            "spine_message_id": "the id of the answer, or null",
+            "outcome": "what came of it",
+            "cause": "the row of the Spine-code table that says so",
+        },
+        may=_MESSAGE_MAY,
         private_may=_FOUND,
-        writer="the provider, with its cache",
-        planned=True,
+        writer=_PROVIDER,
     ),
     # other national services
     EventType.DIRECTORY_ASKED: Kind(
@@ -642,12 +647,11 @@ CATALOGUE: Final[dict[EventType, Kind]] = {
         writer=_COMMANDS,
     ),
     EventType.CACHE_PURGED: Kind(
-        meaning="Kept records were thrown away.",
-        needs=_BY | {"scope": "all, an organisation's, a patient's", "count": "how many"},
-        may={"organisation": "whose, of an organisation"},
+        meaning="Kept records were thrown away on somebody's order.",
+        needs=_BY | {"scope": "all, a client's, a patient's", "count": "how many"},
+        may={"client": "whose, of a client"},
         private_may={"nhs_number": "whose, of a patient"} | _REASON_TYPED,
-        writer="the commands and the console, with the cache",
-        planned=True,
+        writer=_COMMANDS,
     ),
     EventType.CLOCK_STATE: Kind(
         meaning="The clock's state is another, or was found for the first time.",
