@@ -41,28 +41,28 @@ def parameters(operation: Operation, person: dict[str, str]) -> dict[str, str]:
     return search if operation in searching else by_number
 
 
+def template(operation: Operation, person: dict[str, str], host: str) -> tuple[bytes, bytes]:
+    """Give head and body of a request that finds a person by an operation."""
+    request = msgspec.convert({"operation": operation, **parameters(operation, person)}, PdsRequest)
+    body = itk.write_request(
+        pds.write_request(request, id=str(uuid.uuid4()).upper()),
+        operation=operation,
+        message_id=MESSAGE,
+        tracking_id=TRACKING,
+        payload_id=PAYLOAD,
+        to=f"https://{host}/smsp/pds",
+        timestamp=soap.Timestamp(created=CREATED, expires=EXPIRES),
+        username="benchmark",
+        audit_identity=IDENTITY,
+    )
+    head = f"POST /smsp/pds HTTP/1.1\r\nhost: {host}\r\ncontent-type: text/xml\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode(), body
+
+
 def templates(people: list[dict[str, str]], host: str) -> list[tuple[bytes, bytes]]:
     """Heads and bodies of requests, the five operations in turn over the people."""
-    made = []
-    for number, person in enumerate(people):
-        operation = list(Operation)[number % len(Operation)]
-        request = msgspec.convert({"operation": operation, **parameters(operation, person)}, PdsRequest)
-        body = itk.write_request(
-            pds.write_request(request, id=str(uuid.uuid4()).upper()),
-            operation=operation,
-            message_id=MESSAGE,
-            tracking_id=TRACKING,
-            payload_id=PAYLOAD,
-            to=f"https://{host}/smsp/pds",
-            timestamp=soap.Timestamp(created=CREATED, expires=EXPIRES),
-            username="benchmark",
-            audit_identity=IDENTITY,
-        )
-        head = (
-            f"POST /smsp/pds HTTP/1.1\r\nhost: {host}\r\ncontent-type: text/xml\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        made.append((head.encode(), body))
-    return made
+    operations = list(Operation)
+    return [template(operations[n % len(operations)], person, host) for n, person in enumerate(people)]
 
 
 def renewed(body: bytes) -> tuple[str, bytes]:

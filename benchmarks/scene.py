@@ -1,0 +1,145 @@
+"""Where budget and outage are tried: keys, a simulated Spine behind a road that can be cut, and providers to ask.
+
+A provider is one node, or several that share one PostgreSQL, each a supervisor with workers of its own.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.databases import Postgres, PostgresUnavailable
+from tests.journeys.house import House, Spine
+
+from benchmarks.clients import TIMEOUT_S
+from benchmarks.relay import Relay
+from minispine.keys import pki
+from minispine.keys.pki import Kind
+
+DATABASES: Final = ("sqlite", "postgresql")
+FREE_PER_S: Final = 10_000.0
+"""A budget that nobody waits for."""
+SHARES: Final = {"unattended": 0.10, "batch": 0.05}
+"""What lower lanes are guaranteed, as in the table that ships."""
+
+
+class Provider:
+    """Nodes that serve together; the first is where an operator's commands are given."""
+
+    def __init__(self, nodes: Sequence[House]) -> None:
+        self.nodes = nodes
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the database that they share."""
+        url: str = self.nodes[0].settings["storage"]["url"]
+        return url
+
+    def limit(self, per_second: float) -> None:
+        """Put a budget of so many calls a second in force."""
+        self.load("budgets", {"pds": {"per_second": per_second, "burst": 1, "shares": SHARES}})
+
+    def load(self, table: str, document: Mapping[str, Any]) -> None:
+        """Put a table in force."""
+        file = self.nodes[0].folder / f"{table}.json"
+        file.write_text(json.dumps({"version": "1", **document}))
+        self.nodes[0].must_run("table", "load", table, str(file), "--reason", "benchmark")
+
+
+class Scene:
+    """Everything but the provider; made by `scene`."""
+
+    def __init__(self, folder: Path, keys: Path, spine: Spine, relay: Relay) -> None:
+        self.spine = spine
+        self.relay = relay
+        self._folder = folder
+        self._keys = keys
+        self._providers = 0
+
+    @contextlib.contextmanager
+    def provider(
+        self, database: str, clients: Mapping[str, Sequence[str]], *, nodes: int, workers: int
+    ) -> Iterator[Provider]:
+        """Make a provider that is not started, with these clients and the options of their registration."""
+        self._providers += 1
+        with contextlib.ExitStack() as stack:
+            houses = [stack.enter_context(self._house(number)) for number in range(nodes)]
+            first = houses[0]
+            for house in houses:
+                house.configure("", workers=workers)
+            if database == "postgresql":
+                server = _server()
+                stack.callback(server.remove)
+                for house in houses:
+                    stack.callback(house.stop)  # before the server goes
+                    house.configure("storage", url=server.url("postgres").replace("@/", "@localhost/"))
+            first.load_organisations()
+            for name, options in clients.items():
+                first.register(name, "--timeout", f"{TIMEOUT_S:g}", *options)
+            for house in houses[1:]:
+                shutil.copytree(first.audit_keys, house.audit_keys)
+            provider = Provider(houses)
+            provider.limit(FREE_PER_S)
+            yield provider
+
+    def _house(self, number: int) -> House:
+        folder = self._folder / f"house-{self._providers}-{number}"
+        return House(folder, self._keys, self._road(), self.spine.practices)
+
+    def _road(self) -> str:
+        address = urllib.parse.urlsplit(self.spine.url)
+        return address._replace(netloc=f"{address.hostname}:{self.relay.port}").geturl()
+
+
+@contextlib.contextmanager
+def scene(clients: Sequence[str], *, size: int) -> Iterator[Scene]:
+    """Set everything up in one folder that is gone afterwards, temporary files of killed processes included.
+
+    `clients` get a certificate each; `size` is how many people Spine knows.
+    """
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="minispine-bench-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        os.environ["TMPDIR"] = name
+        try:
+            keys = _make_keys(folder / "pki", clients)
+            spine = Spine(folder / "spine", keys, size=size)
+            stack.callback(spine.stop)
+            relay = stack.enter_context(Relay(urllib.parse.urlsplit(spine.url).port or 443))
+            yield Scene(folder, keys, spine, relay)
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
+
+
+def _server() -> Postgres:
+    try:
+        return Postgres()
+    except PostgresUnavailable as reason:
+        raise SystemExit(f"no PostgreSQL can be run here: {reason}; --database sqlite leaves it out") from None
+
+
+def _make_keys(folder: Path, clients: Sequence[str]) -> Path:
+    now = datetime.datetime.now(datetime.UTC)
+    pki.create(folder, now=now)
+    for name, kind in {"provider": Kind.SERVER, "spine": Kind.SPINE_SERVER, "spine-client": Kind.SPINE_CLIENT}.items():
+        pki.issue(folder, name, kind, now=now)
+    for name in clients:
+        pki.issue(folder, name, Kind.CLIENT, now=now, organisation="A Trust")
+    return folder
