@@ -1,7 +1,9 @@
 """Copying both stores as they are at one moment: into SQLite files while they are used, and from such files back.
 
 What is copied is the rows; what keeps them as they are (triggers, grants) is made by the migrations of whoever has
-them. Nothing here knows what the rows mean.
+them. Nothing here knows what the rows mean. What is only true for the moment is left out on either way: an answer that
+was kept, and deleted after the copy because it was wrong, must not come back with it, nor a moment at which a call to
+Spine may leave.
 """
 
 import contextlib
@@ -13,11 +15,13 @@ from sqlalchemy import MetaData, Table
 
 from minispine.storage.database import Database, Session
 from minispine.storage.errors import StorageMisconfigured, StorageUnavailable
-from minispine.storage.tables import AUDIT, REGISTRY, Store
+from minispine.storage.tables import AUDIT, REGISTRY, Store, cache_entry, spine_slots
 
 TABLES: Final[dict[Store, MetaData]] = {Store.AUDIT: AUDIT, Store.REGISTRY: REGISTRY}
 _WITH_A_ROW: Final = ("audit_head", "registry_state")
 """Tables in which a migration puts the row that there always is."""
+PASSING: Final = (spine_slots, cache_entry)
+"""Tables whose rows are only true for the moment: no copy has them, and none are taken from one."""
 _ATTEMPTS: Final = 20
 _VERSION: Final = "SELECT version FROM registry_state WHERE id = 1"
 
@@ -31,6 +35,7 @@ def copy_out(database: Database, folder: Path) -> None:
     if database.folder is not None:
         with contextlib.ExitStack() as stack:
             _copy_files(_one_moment(database, stack), folder)
+        _leave_out_passing(folder)
         return
     with Database.open(f"sqlite:{folder}") as target, database.session(Store.AUDIT) as source:
         target.migrate()
@@ -46,8 +51,13 @@ def copy_out(database: Database, folder: Path) -> None:
 
 
 def copy_rows(source: Session, target: Session, store: Store) -> None:
-    """Copy every row of a store into tables that have only what a migration put there, within both transactions."""
+    """Copy every row of a store but what is passing into tables that have only what a migration put there.
+
+    Within both transactions.
+    """
     for table in TABLES[store].tables.values():
+        if table in PASSING:
+            continue
         if table.name in _WITH_A_ROW:
             target.run(f"DELETE FROM {table.name}")  # noqa: S608
         insert = _insert(table)
@@ -88,6 +98,16 @@ def _copy_files(sessions: dict[Store, Session], folder: Path) -> None:
             raise StorageMisconfigured(f"{file}: {error.strerror}") from None
         session.copy_file(file)
         session.commit()
+
+
+def _leave_out_passing(folder: Path) -> None:
+    """Delete what is passing from a copy that was made page by page; SQLite overwrites it there."""
+    with Database.open(f"sqlite:{folder}") as copy, copy.session(Store.REGISTRY) as session:
+        session.begin()
+        for table in PASSING:
+            session.run(f"DELETE FROM {table.name}")  # noqa: S608
+        session.commit()
+        session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _select(table: Table) -> str:
