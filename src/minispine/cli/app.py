@@ -25,6 +25,7 @@ GROUPS: Final[dict[str, str]] = {
     "table": "Look at the reference tables in force, or put one of your own in their place.",
     "budget": "Say how often Spine may be called, and see how much of that is used.",
     "report": "Tell how much was asked.",
+    "cache": "Look at how much of Spine's answers is kept, or throw it away.",
     "audit": "Begin the audit trail, read it, check that it is intact, and keep it.",
 }
 
@@ -57,6 +58,8 @@ COMMANDS: Final[dict[str, str]] = {
     "budget set": "minispine.cli.budget:set_",
     "budget unset": "minispine.cli.budget:unset",
     "report throughput": "minispine.cli.report:throughput",
+    "cache show": "minispine.cli.cache:show",
+    "cache purge": "minispine.cli.cache:purge",
     "audit init": "minispine.cli.audit_init:init",
     "audit authority": "minispine.cli.audit_init:authority",
     "audit archive": "minispine.cli.audit_archive:archive",
