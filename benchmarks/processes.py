@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
+AMPLE_PER_S = "10000"
+"""A budget of calls to Spine that keeps nothing waiting."""
 
 
 def cpu_us(*pids: int) -> float:
@@ -36,7 +38,7 @@ def demonstration(*options: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="minispine-bench-") as folder:
         described = Path(folder, "demo.json")
         process = subprocess.Popen(
-            [sys.executable, "-m", "minispine", "demo", "--data", folder, *options],
+            [sys.executable, "-m", "minispine", "demo", "--data", folder, "--per-second", AMPLE_PER_S, *options],
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,25 @@ def test_a_check_with_people_of_ones_own_leaves_its_folder_and_no_process(tmp_pa
     events = [json.loads(line) for line in trail.splitlines()]
     assert [e["type"] for e in events].count("exchange.replied") == 5
     assert all(Path(facts[name]).is_file() for name in ("client_cert", "client_key", "ca"))
+
+
+def test_a_budget_is_set_where_one_is_asked_for_and_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = demo._Stage(tmp_path, kept=True)
+    ran: list[tuple[str, ...]] = []
+    in_force = {"per_second": 5.0}
+
+    def run(_: object, *arguments: str) -> str:
+        ran.append(arguments[:4])
+        return json.dumps({"pds": {"default": in_force}}) if arguments[:2] == ("budget", "show") else demo.CLIENT
+
+    monkeypatch.setattr(demo._Stage, "_run", run)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    stage.register(None)
+    assert not [arguments for arguments in ran if arguments[0] == "budget"]
+    stage.register(50.0)
+    assert ran[-1] == ("budget", "set", "--per-second", "50.0")
+    in_force["per_second"] = 50.0
+    stage.register(50.0)
+    assert ran[-1][:2] == ("budget", "show")

@@ -64,6 +64,7 @@ def test_each_day_of_a_range_has_its_total_and_its_peak_hour(told: Command, coun
     count(datetime.datetime(2026, 11, 21, 0, 0, tzinfo=UK), 2)
     ended = told("--from", "2026-11-19", "--to", "2026-11-20", "--format", "csv")
     assert ended.err == ""
+    assert told("--to", "2026-11-17", "--by", "lane").err == "minispine: no request was counted on these days\n"
     assert ended.out == (
         "day,total,peak_hour,peak_hour_utc,peak_hour_count\r\n"
         "2026-11-19,40,14:00,2026-11-19T14:00:00Z,25\r\n"

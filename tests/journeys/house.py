@@ -21,11 +21,15 @@ from typing import Any, Self, TypeVar
 
 from minispine.audit import declaration, keyfiles, reading, search
 from minispine.audit.actor import Actor
+from minispine.audit.changes import change_document
+from minispine.audit.events import EventType
 from minispine.audit.note import Signer
 from minispine.audit.opening import open_database, open_log, origin_of
 from minispine.audit.vault import Vault
 from minispine.config import load
+from minispine.provider.in_force import TABLE
 from minispine.storage import Database
+from minispine.vocabulary import budgets
 from tests.journeys.messages import Answer, Message
 
 T = TypeVar("T")
@@ -35,6 +39,8 @@ PATIENCE_S = 20.0
 
 ASIDS = {"RXX": "200000000999", "RYY": "200000000888"}
 SPINE_ASID = "928942012545"
+AMPLE_PER_S = 10_000.0
+"""A budget of calls to Spine that no journey uses up, so that none waits for it but those that are about waiting."""
 MINISPINE = [sys.executable, "-m", "minispine"]
 
 
@@ -220,8 +226,11 @@ class House:
         until(lambda: self.ready()[0] == 200, what="ready")
         return self
 
-    def begin(self) -> None:
-        """Make the audit log, as `minispine audit init` does, unless it is there."""
+    def begin(self, *, per_second: float | None = AMPLE_PER_S) -> None:
+        """Make the audit log, as `minispine audit init` does, unless it is there, and give everybody a budget of calls.
+
+        With None the budget is the one that ships.
+        """
         self.write()
         if self.audit_keys.exists():
             return
@@ -233,6 +242,20 @@ class House:
             origin = origin_of(settings)
             actor = Actor(user_id="journey").as_data()
             declaration.begin(log, origin=origin, signer=Signer(origin, keys.log_key), authorities=(), actor=actor)
+            if per_second is not None:
+                shipped = budgets.shipped_document()
+                change_document(
+                    database,
+                    log,
+                    kind=TABLE,
+                    key="budgets",
+                    body=shipped | {"pds": shipped["pds"] | {"per_second": per_second}},
+                    event=EventType.BUDGET_CHANGED,
+                    actor=actor,
+                    reason="journey",
+                    expected_version=0,
+                    shipped=shipped,
+                )
             log.close_now()
 
     def move_in(self, built: Path) -> None:

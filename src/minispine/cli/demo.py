@@ -90,7 +90,14 @@ ca = "pki/spine/ca.pem"
 """
 
 
-def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path, ...] = (), size: int = 2000) -> int:
+def demo(
+    *,
+    check: bool = False,
+    data: Path | None = None,
+    patients: tuple[Path, ...] = (),
+    size: int = 2000,
+    per_second: float | None = None,
+) -> int:
     """Run a provider and a simulated Spine on this machine, and try all five mini services.
 
     Makes certificates for development, starts both as processes of their own with mutual TLS, registers a client that
@@ -109,12 +116,15 @@ def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path,
         several times.
     size
         How many synthetic people the simulated Spine knows; 50 or more.
+    per_second
+        How many calls a second the simulated Spine may be sent, for tests under load. When left out it is the national
+        default of 5, so that requests wait when there are more.
     """
     if size < LEAST_PEOPLE:
         raise Mistaken(f"--size must be {LEAST_PEOPLE} or more, so that somebody of each kind is there")
     try:
         with contextlib.suppress(_ToldToStop), _folder(data) as folder, _Stage(folder, kept=data is not None) as stage:
-            _perform(stage, patients, size, check=check)
+            _perform(stage, patients, size, per_second, check=check)
     except (EnvironmentFailed, ClientError) as trouble:
         if check:
             raise Failed(f"the demonstration failed: {trouble}") from None
@@ -122,11 +132,11 @@ def demo(*, check: bool = False, data: Path | None = None, patients: tuple[Path,
     return 0
 
 
-def _perform(stage: "_Stage", patients: tuple[Path, ...], size: int, *, check: bool) -> None:
+def _perform(stage: "_Stage", patients: tuple[Path, ...], size: int, per_second: float | None, *, check: bool) -> None:
     stage.prepare()
     stage.start_simulator(patients, size)
     stage.start_provider()
-    stage.register()
+    stage.register(per_second)
     good = asyncio.run(stage.try_all())
     if stage.kept:
         stage.describe()
@@ -269,8 +279,11 @@ class _Stage:
             self._run("audit", "init", *named, "--config", str(self.configuration))
         self.console.print(f"Audit trail:      {self.folder / 'data'}  (keys: {self.folder / 'audit-keys'})")
 
-    def register(self) -> None:
-        """Register the client and the organisation's ASID, with the same commands that an operator uses."""
+    def register(self, per_second: float | None) -> None:
+        """Register the client and the organisation's ASID, with the same commands that an operator uses.
+
+        Spine may be sent so many calls a second; None leaves that as it is.
+        """
         certificate = str(self.folder / "pki" / "issued" / f"{CLIENT}.pem")
         config = ["--config", str(self.configuration)]
         listed = self._run("client", "list", "--json", *config)
@@ -282,6 +295,9 @@ class _Stage:
                 *("client", "add", CLIENT, "--certificate", certificate, "--organisation", ORGANISATION),
                 *("--method", "1", "--method", "2", "--user-codes", "asserted", *config),
             )
+        shown = json.loads(self._run("budget", "show", "--json", *config)) if per_second is not None else {}
+        if shown and shown["pds"]["default"]["per_second"] != per_second:
+            self._run("budget", "set", "--per-second", str(per_second), "--reason", "demonstration", *config)
         self.console.print(f"Client:           {CLIENT}, may act for {ORGANISATION}, methods 1 and 2")
         time.sleep(1.0)  # Law 11: every worker has taken the registry's new version after a second
 

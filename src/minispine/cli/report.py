@@ -65,6 +65,8 @@ def throughput(
     if not told_apart:
         days = list(_with_empty_days(days, first, min(last, today)))
     _FORMS[form](days, told_apart)
+    if not any(day.total for day in days):
+        print("minispine: no request was counted on these days", file=sys.stderr)
     if first <= today <= last:
         print(f"minispine: {today} is not over yet", file=sys.stderr)
 
