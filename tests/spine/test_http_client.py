@@ -1,28 +1,16 @@
 """The HTTP client against real TLS servers on loopback: whom it trusts, what it reads, and what its errors say."""
 
 import asyncio
-import contextlib
-import datetime
-import ipaddress
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from minispine.keys.files import write_secret
 from minispine.spine.http import (
@@ -37,223 +25,32 @@ from minispine.spine.http import (
     Unreachable,
 )
 from minispine.spine.http.connection import Connection
+from tests.spine.servers import (
+    DAY,
+    NOW,
+    SECRET,
+    Authority,
+    Handler,
+    Pair,
+    Served,
+    answering,
+    closed,
+    closes_at_once,
+    hangs,
+    hangs_in_the_answer,
+    http,
+    listening,
+    read_request,
+    resets,
+    serving,
+)
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
-SECRET = "marker-in-the-address"
 BODY = b"<question>marker-in-the-body</question>"
-
-
-def named(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-class Authority:
-    """An authority of our own: issues certificates and revokes them."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-        self.certificate = (
-            self._builder(named(name), self.key, NOW + 30 * DAY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, not_after: datetime.datetime
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(named(self.name))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - 2 * DAY)
-            .not_valid_after(not_after)
-        )
-
-    def issue(
-        self,
-        name: str,
-        *,
-        hosts: bool = True,
-        not_after: datetime.datetime = NOW + DAY,
-        password: bytes | None = None,
-    ) -> tuple[Path, Path, x509.Certificate]:
-        """Write a certificate and its key; without `hosts` only its CN says for what it is."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(named(name), key, not_after)
-        if hosts:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256())
-        serial = f"{self.name}-{certificate.serial_number:x}"
-        certificate_file, key_file = self.folder / f"{serial}.crt", self.folder / f"{serial}.key"
-        certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
-        hidden = BestAvailableEncryption(password) if password else NoEncryption()
-        write_secret(key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
-        return certificate_file, key_file, certificate
-
-    def revocations(self, *revoked: x509.Certificate, encoding: Encoding = Encoding.PEM) -> Path:
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(named(self.name))
-            .last_update(NOW - DAY)
-            .next_update(NOW + DAY)
-        )
-        for certificate in revoked:
-            one = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(NOW - DAY)
-            builder = builder.add_revoked_certificate(one.build())
-        file = self.folder / f"{self.name}-{len(revoked)}-{encoding is Encoding.PEM}.crl"
-        file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(encoding))
-        return file
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pki")
-
-
-@pytest.fixture(scope="module")
-def authority(folder: Path) -> Authority:
-    return Authority(folder, "Spine")
-
-
-@pytest.fixture(scope="module")
-def server_pair(authority: Authority) -> tuple[Path, Path, x509.Certificate]:
-    return authority.issue("localhost")
-
-
-@pytest.fixture(scope="module")
-def client_pair(authority: Authority) -> tuple[Path, Path, x509.Certificate]:
-    return authority.issue("provider")
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Served:
-    """A server that counts its connections and keeps the requests and the peers' names."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self.peers: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"https://localhost:{self.port}/{SECRET}"
-
-
-async def closed(writer: asyncio.StreamWriter) -> None:
-    """Close a connection and see it closed, so that nothing of it outlives its event loop."""
-    writer.close()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
-        await writer.wait_closed()
-
-
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    return head + await reader.readexactly(length)
-
-
-def answering(response: bytes, *, served: Served | None = None, keep: bool = True) -> Handler:
-    """A handler that answers every request on a connection with the same bytes."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            request = await read_request(reader)
-            if served is not None:
-                served.requests.append(request)
-            writer.write(response)
-            await writer.drain()
-            if not keep:
-                return
-
-    return handle
-
-
-def http(body: bytes, *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
-    size = len(body) if length is None else length
-    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {size}\r\n\r\n".encode() + body
-
-
-@asynccontextmanager
-async def listening(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve on a port of loopback; at the end no connection is left open."""
-    running: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            await handler(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            running.discard(task)
-            await closed(writer)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        tasks = tuple(running)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-
-
-@asynccontextmanager
-async def serving(
-    handler: Handler,
-    pair: tuple[Path, Path, x509.Certificate],
-    client_authority: Authority,
-    served: Served | None = None,
-) -> AsyncIterator[Served]:
-    """Serve with mutual TLS."""
-    seen = served or Served()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair[0], pair[1])
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cafile=client_authority.file)
-
-    async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connections += 1
-        peer = writer.get_extra_info("peercert")["subject"]
-        seen.peers.append(dict(part for (part,) in peer)["commonName"])
-        await handler(reader, writer)
-
-    async with listening(noted, context) as seen.port:
-        yield seen
-
-
-@pytest.fixture
-def endpoint(authority: Authority, client_pair: tuple[Path, Path, x509.Certificate]) -> Endpoint:
-    return Endpoint(
-        url=f"https://localhost:1/{SECRET}",
-        certificate=client_pair[0],
-        key=client_pair[1],
-        ca=authority.file,
-        connect_timeout_s=5.0,
-    )
 
 
 async def post(client: HttpClient, timeout_s: float = 5.0) -> HttpAnswer:
     while await client.prepare(1):
-        connection = client.take()
-        if connection is not None:
+        if (connection := client.take()) is not None:
             return await client.exchange(connection, BODY, headers={"SOAPAction": "a"}, timeout_s=timeout_s)
     raise AssertionError("no connection came free")
 
@@ -270,9 +67,6 @@ async def calling(endpoint: Endpoint, served: Served, **changes: Any) -> AsyncIt
 async def once(endpoint: Endpoint, served: Served, *, timeout_s: float = 5.0, **changes: Any) -> HttpAnswer:
     async with calling(endpoint, served, **changes) as client:
         return await post(client, timeout_s)
-
-
-Pair = tuple[Path, Path, x509.Certificate]
 
 
 def outcome_of(
@@ -492,26 +286,6 @@ def test_a_new_authority_is_trusted_after_a_reload(folder: Path, endpoint: Endpo
 # Failures
 
 
-async def closes_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-
-
-async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.transport.abort()
-
-
-async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    await asyncio.Event().wait()
-
-
-async def hangs_in_the_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(http(b"<ans", length=100))
-    await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize(
     ("handler", "failure", "timeout_s"),
     [
@@ -605,7 +379,49 @@ def test_a_kept_connection_that_was_closed_does_no_harm(
     asyncio.run(run())
 
 
-def test_no_more_connections_than_allowed_are_open_and_the_others_wait(
+async def until(served: Served, connections: int) -> None:
+    """Wait until the server knows of so many connections, which it hears of a little later than we do."""
+    async with asyncio.timeout(5):
+        while served.connections < connections:
+            await asyncio.sleep(0.001)
+
+
+def test_connections_are_open_before_anything_is_asked_on_them(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        served = Served()
+        handler = answering(OK, served=served)
+        async with serving(handler, server_pair, authority, served), calling(endpoint, served) as client:
+            assert client.take() is None
+            assert await client.prepare(3) == 3
+            await until(served, 3)
+            assert served.requests == []
+            assert await client.prepare(2) == 3
+            assert all(client.take() for _ in range(3))
+            assert client.take() is None
+            assert served.connections == 3
+
+    asyncio.run(run())
+
+
+def test_calls_that_come_together_each_have_their_connection(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        async with serving(answering(OK), server_pair, authority) as served, calling(endpoint, served) as client:
+
+            async def one() -> bool:
+                await client.prepare(1)
+                return client.take() is not None
+
+            assert all(await asyncio.gather(*(one() for _ in range(5))))
+            await until(served, 5)
+
+    asyncio.run(run())
+
+
+def test_there_are_never_more_connections_than_allowed(
     endpoint: Endpoint, authority: Authority, server_pair: Pair
 ) -> None:
     async def run() -> None:
@@ -615,6 +431,7 @@ def test_no_more_connections_than_allowed_are_open_and_the_others_wait(
             serving(handler, server_pair, authority, served),
             calling(endpoint, served, max_connections=2) as client,
         ):
+            assert await asyncio.gather(*(client.prepare(calls) for calls in (2, 7, 3))) == [2, 2, 2]
             answers = await asyncio.gather(*(post(client) for _ in range(7)))
             assert [answer.status for answer in answers] == [200] * 7
             assert (served.connections, len(served.requests)) == (2, 7)
@@ -622,22 +439,189 @@ def test_no_more_connections_than_allowed_are_open_and_the_others_wait(
     asyncio.run(run())
 
 
-def test_waiting_for_a_connection_counts_as_time(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+def test_where_all_connections_are_in_use_one_that_comes_free_is_waited_for(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
     async def run() -> None:
         async with (
-            serving(hangs, server_pair, authority) as served,
+            serving(answering(OK), server_pair, authority) as served,
             calling(endpoint, served, max_connections=1) as client,
         ):
-            holding = asyncio.create_task(post(client))
-            while not served.connections:
-                await asyncio.sleep(0)
-            with pytest.raises(TimedOut):
-                await post(client, timeout_s=0.05)
-            holding.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await holding
+            await client.prepare(1)
+            held = client.take()
+            assert held is not None
+            waiting = asyncio.create_task(client.prepare(1))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            client.give_back(held)
+            assert await waiting == 1
+            held = client.take()
+            assert held is not None
+            held.abort()
+            assert await client.prepare(1) == 1
 
     asyncio.run(run())
+
+
+def test_where_none_comes_free_there_is_none(endpoint: Endpoint, authority: Authority, server_pair: Pair) -> None:
+    async def run() -> None:
+        async with (
+            serving(answering(OK), server_pair, authority) as served,
+            calling(endpoint, served, max_connections=1) as client,
+        ):
+            await client.prepare(1)
+            held = client.take()
+            client.reload(msgspec.structs.replace(endpoint, max_connections=1, connect_timeout_s=0.02))
+            assert await client.prepare(1) == 0
+            assert held is not None
+
+    asyncio.run(run())
+
+
+def test_the_connection_that_was_used_last_is_handed_out_first(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        async with serving(answering(OK), server_pair, authority) as served, calling(endpoint, served) as client:
+            await client.prepare(2)
+            first, second = client.take(), client.take()
+            assert first is not None
+            assert second is not None
+            client.give_back(first)
+            await client.exchange(second, BODY, headers={}, timeout_s=5.0)
+            assert (client.take(), client.take(), client.take()) == (second, first, None)
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_spine_closed_is_not_handed_out(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        tired = asyncio.Event()
+
+        async def closes_when_tired(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await tired.wait()
+
+        async with serving(closes_when_tired, server_pair, authority) as served, calling(endpoint, served) as client:
+            assert await client.prepare(2) == 2
+            kept = client.take()
+            assert kept is not None
+            client.give_back(kept)
+            tired.set()
+            async with asyncio.timeout(5):
+                await kept.ended
+            assert client.take() is None
+            tired.clear()
+            assert await client.prepare(2) == 2
+            await until(served, 4)
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ends_between_being_taken_and_the_write_is_unreachable(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def goes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+            gone.set()
+
+        async with serving(goes, server_pair, authority) as served, calling(endpoint, served) as client:
+            await client.prepare(1)
+            connection = client.take()
+            assert connection is not None
+            await gone.wait()
+            with pytest.raises(Unreachable) as failed:
+                await client.exchange(connection, BODY, headers={}, timeout_s=5.0)
+            assert_tells_nothing(failed.value)
+
+    asyncio.run(run())
+
+
+def test_all_who_wait_for_a_connection_are_told_that_there_is_none(endpoint: Endpoint) -> None:
+    async def run() -> None:
+        client = HttpClient(endpoint)
+        told = await asyncio.gather(*(client.prepare(calls) for calls in (1, 2, 1)), return_exceptions=True)
+        await client.close()
+        assert [type(failure) for failure in told] == [Unreachable] * 3
+        assert len({id(failure) for failure in told}) == 3
+        for failure in told:
+            assert isinstance(failure, Unreachable)
+            assert_tells_nothing(failure)
+
+    asyncio.run(run())
+
+
+def test_who_stops_waiting_for_a_connection_stops_nobody_else(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> None:
+        async with serving(answering(OK), server_pair, authority) as served, calling(endpoint, served) as client:
+            impatient, patient = (asyncio.create_task(client.prepare(1)) for _ in range(2))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert await patient == 1
+            assert impatient.cancelled()
+            assert served.connections <= 1
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_closed_ends_what_it_was_opening(endpoint: Endpoint) -> None:
+    async def run() -> None:
+        async with listening(silent) as port:
+            client = HttpClient(msgspec.structs.replace(endpoint, url=f"https://localhost:{port}/"))
+            waiting = asyncio.create_task(client.prepare(1))
+            await asyncio.sleep(0.01)
+            await client.close()
+            with pytest.raises(Unreachable):
+                await waiting
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("handler", [hangs, hangs_in_the_answer])
+def test_silence_ends_a_call_long_before_its_time_is_over(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair, handler: Handler
+) -> None:
+    with pytest.raises(TimedOut, match="silence") as failed:
+        outcome_of(endpoint, authority, handler, server_pair, timeout_s=60.0, read_timeout_s=0.05)
+    assert_tells_nothing(failed.value)
+
+
+def test_a_connection_made_while_the_files_are_read_again_is_made_once_more(
+    endpoint: Endpoint, authority: Authority, server_pair: Pair
+) -> None:
+    async def run() -> list[str]:
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def slow_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            onward, back = await asyncio.open_connection("127.0.0.1", served.port)
+            asked.set()
+            await go.wait()
+            try:
+                await asyncio.gather(pump(reader, back), pump(onward, writer))
+            finally:
+                await closed(back)
+
+        renewed = authority.issue("provider-renewed")
+        async with serving(answering(OK), server_pair, authority) as served, listening(slow_way) as port:
+            way = Served()
+            way.port = port
+            async with calling(endpoint, way) as client:
+                opening = asyncio.create_task(client.prepare(1))
+                await asked.wait()
+                there = msgspec.structs.replace(endpoint, url=way.url, certificate=renewed[0], key=renewed[1])
+                client.reload(there)
+                go.set()
+                assert await opening == 1
+                assert (await post(client)).status == 200
+            return served.peers
+
+    assert asyncio.run(run()) == ["provider", "provider-renewed"]
 
 
 def test_a_connection_that_nothing_is_asked_on_is_closed_after_its_time(

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import selectors
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minispine.spine.http.connection import MAX_HEAD_BYTES, Connection
-from minispine.spine.http.failures import HttpAnswer, Interrupted, TooLarge, TransportFailure, Unreachable
+from minispine.spine.http.failures import HttpAnswer, Interrupted, TimedOut, TooLarge, TransportFailure, Unreachable
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ASKED = b"POST / HTTP/1.1\r\n\r\n"
@@ -168,5 +169,94 @@ def test_nothing_is_asked_on_a_connection_that_has_ended() -> None:
         with pytest.raises(Unreachable):
             await connection.ask(ASKED, timeout_s=30, silence_s=30)
         assert wire.written == []
+
+    asyncio.run(run())
+
+
+class Hasty(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+    """Waits for nothing: the time for which it is to wait passes at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed_s = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.passed_s += timeout or 0.0
+        return super().select(0)
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock goes on only when there is nothing to do but wait."""
+
+    def __init__(self) -> None:
+        self._hasty = Hasty()
+        super().__init__(self._hasty)
+
+    def time(self) -> float:
+        return self._hasty.passed_s
+
+
+def timed(
+    *pieces: tuple[float, bytes], timeout_s: float, silence_s: float
+) -> tuple[HttpAnswer | str, float, str | None]:
+    """Ask, and let pieces of the answer come at these seconds: what comes of it, when, and how the wire ended."""
+
+    async def run() -> tuple[HttpAnswer | str, float, str | None]:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, TLS, max_answer_bytes=1000)
+        wire = Wire(connection)
+        connection.connection_made(wire)
+        began_s = loop.time()
+        for at_s, piece in pieces:
+            loop.call_at(began_s + at_s, lambda piece=piece: wire.ended or connection.data_received(piece))
+        answer: HttpAnswer | str
+        try:
+            answer = await connection.ask(ASKED, timeout_s=timeout_s, silence_s=silence_s)
+        except TimedOut as failure:
+            answer = str(failure)
+        ended_s = loop.time() - began_s
+        ended = wire.ended
+        await asyncio.sleep(100)  # no timer of this call is left that could end the connection
+        assert wire.ended == ended
+        connection.abort()
+        return answer, ended_s, ended
+
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        return runner.run(run())
+
+
+def test_an_answer_has_its_time_in_all_however_lively_it_is() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    drops = [(float(second), b"x") for second in range(2, 60)]
+    answer, ended_s, ended = timed((1.0, head), *drops, timeout_s=10.0, silence_s=3.0)
+    assert (answer, ended) == ("no whole answer in the time allowed", "aborted")
+    assert ended_s == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("heard", "ended_at_s"), [((), 3.0), ((2.0,), 5.0), ((2.0, 4.5), 7.5)])
+def test_silence_ends_an_answer_at_its_beginning_and_within(heard: tuple[float, ...], ended_at_s: float) -> None:
+    pieces = [(at_s, b"HTTP/1.1"[index : index + 1]) for index, at_s in enumerate(heard)]
+    answer, ended_s, ended = timed(*pieces, timeout_s=10.0, silence_s=3.0)
+    assert (answer, ended) == ("nothing more of an answer came in the time allowed for silence", "aborted")
+    assert ended_s == pytest.approx(ended_at_s)
+
+
+def test_an_answer_with_shorter_pauses_is_taken_and_leaves_no_timer() -> None:
+    pieces = [(2.5 * (1 + place), ANSWER[place * 20 : place * 20 + 20]) for place in range(3)]
+    answer, ended_s, ended = timed(*pieces, timeout_s=10.0, silence_s=3.0)
+    assert (answer, ended) == (HttpAnswer(200, b"abc"), None)
+    assert ended_s == pytest.approx(7.5)
+
+
+def test_a_request_is_written_before_anything_is_awaited() -> None:
+    async def run() -> None:
+        connection = Connection(asyncio.get_running_loop(), TLS, max_answer_bytes=10)
+        wire = Wire(connection)
+        connection.connection_made(wire)
+        asking = connection.ask(ASKED, timeout_s=30, silence_s=30)
+        asking.send(None)
+        assert wire.written == [ASKED]
+        asking.close()
+        connection.abort()
 
     asyncio.run(run())
