@@ -11,6 +11,8 @@ NAMES = {
     "exchange": "what one request costs, beside a floor measured in the same run",
     "audit": "how many records are written and verified in a second, and how long a search takes",
     "crash": "does the audit trail hold everything when processes are killed, and is it on disk before anything leaves",
+    "budget": "is the budget kept and used whatever happens, who waits how long, and what does admission cost",
+    "outage": "what is served while Spine is gone, and does anybody rush at it when it is back",
 }
 
 

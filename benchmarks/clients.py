@@ -266,6 +266,21 @@ async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, 
     return done
 
 
+async def trying_again(
+    client: Client, asked: Iterator[Question], *, at_once: int, pause_s: tuple[float, float], chance: random.Random
+) -> None:
+    """Ask again and again, so many at once, each after a short pause whatever it was told; until it is cancelled."""
+
+    async def ask() -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(*pause_s))
+            await client.ask(next(asked))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(ask())
+
+
 async def in_turn(client: Client, asked: Iterable[Question]) -> list[Answered]:
     """Ask one question after another."""
     return [await client.ask(question) for question in asked]

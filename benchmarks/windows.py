@@ -1,15 +1,23 @@
 """How many windows of time hold more calls than a limit allows: exact, over all windows of all lengths."""
 
+import datetime
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 SLACK_US: Final = 50_000
 """What a window may be longer than it is counted: a call leaves up to 20 ms after its slot's instant, and is some
 milliseconds on its way to a Spine that is busy with another."""
 
 _SECOND_US: Final = 1_000_000
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def arrivals_us(calls: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Give when calls arrived, as the simulated Spine lists them, in microseconds since 1970."""
+    microsecond = datetime.timedelta(microseconds=1)
+    return [(datetime.datetime.fromisoformat(call["time"]) - _EPOCH) // microsecond for call in calls]
 
 
 def windows_over_limit(
