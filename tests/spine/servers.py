@@ -154,8 +154,8 @@ def http(body: bytes, *, status: str = "200 OK", length: int | None = None, head
 
 
 @asynccontextmanager
-async def listening(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve on a port of loopback; at the end no connection is left open."""
+async def listening(handler: Handler, context: ssl.SSLContext | None = None, *, port: int = 0) -> AsyncIterator[int]:
+    """Serve on a port of loopback, any one unless it is said; at the end no connection is left open."""
     running: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -170,7 +170,7 @@ async def listening(handler: Handler, context: ssl.SSLContext | None = None) -> 
             running.discard(task)
             await closed(writer)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pytest
 from minispine.config.settings import SpinePds
 from minispine.domain.outcome import AuthorRefused, Found, InputRefused, NoMatch, Outcome, Unavailable, Unusable
 from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
+from minispine.observe import metrics
 from minispine.spine.http import HttpAnswer, Interrupted, TimedOut, TooLarge, TransportFailure, Unreachable
-from minispine.spine.ports import Asked, MessageIds, PdsPort, Sender
+from minispine.spine.ports import Asked, MessageIds, NoSlot, PdsPort, Sender, ServiceShut, Turns
+from minispine.spine.retries import PER_REPEAT, RESERVE
 from minispine.spine.tms import TmsPds, endpoint
 from minispine.vocabulary.spine_codes import load_spine_codes, shipped_document, shipped_spine_codes
-from tests.spine.turns import FreeTurns
+from tests.spine.turns import FreeSlot, FreeTurns
 
 NUMBER = "9449310467"
 QUESTION = Retrieval(nhs_number=NUMBER)
@@ -83,22 +85,29 @@ Step = TransportFailure | HttpAnswer | Callable[[MessageIds], bytes] | asyncio.C
 
 
 class Line:
-    """Stands for Spine: answers each call with the next step, and keeps what it was sent and how long it had."""
+    """Stands for Spine and the connections to it: answers each call with the next step, and keeps what it was sent and
+    how long it had. `gone` are the takings, by number, that find no connection.
+    """
 
     def __init__(self, *steps: Step, takes_s: float = 0.0) -> None:
         self.steps = list(steps)
         self.takes_s = takes_s
         self.seconds = 0.0
         self.calls: list[tuple[bytes, Mapping[str, str], float]] = []
+        self.taken = 0
+        self.given_back = 0
+        self.gone: Container[int] = ()
 
     async def prepare(self, calls: int) -> int:
         return calls
 
     def take(self) -> object | None:
-        return self
+        self.taken += 1
+        return None if self.taken - 1 in self.gone else self
 
     def give_back(self, connection: object) -> None:
         assert connection is self
+        self.given_back += 1
 
     async def exchange(
         self, connection: object, body: bytes, *, headers: Mapping[str, str], timeout_s: float
@@ -126,9 +135,29 @@ def adapter(line: Line, **settings: Any) -> TmsPds:
 
 
 def ask(
-    pds: TmsPds, ids: tuple[MessageIds, ...] = IDS[:3], timeout_s: float = 25.0, question: Question = QUESTION
+    pds: TmsPds,
+    ids: tuple[MessageIds, ...] = IDS[:3],
+    timeout_s: float = 25.0,
+    question: Question = QUESTION,
+    turns: Turns | None = None,
 ) -> Asked:
-    return asyncio.run(pds.ask(question, sender=SENDER, ids=ids, timeout_s=timeout_s, turns=FreeTurns(pds)))
+    turns = turns or FreeTurns(pds)
+    return asyncio.run(pds.ask(question, sender=SENDER, ids=ids, timeout_s=timeout_s, turns=turns))
+
+
+class ToldTurns:
+    """Gives these slots, or raises these, one after another; `meanwhile` happens during each wait."""
+
+    def __init__(self, *told: FreeSlot | Exception, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.told = list(told)
+        self.meanwhile = meanwhile
+
+    async def wait(self) -> FreeSlot:
+        self.meanwhile()
+        step = self.told.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
 
 
 def events(asked: Asked) -> list[str]:
@@ -213,6 +242,222 @@ def test_an_id_used_before_is_replaced_once() -> None:
     assert events(ask(adapter(Line(used_id, found)))) == ["tms.202", "found"]
     assert events(ask(adapter(Line(used_id, used_id)))) == ["tms.202", "tms.202"]
     assert events(ask(adapter(Line(used_id)), ids=IDS[:1])) == ["tms.202"]
+
+
+# What is asked again
+
+
+@pytest.mark.parametrize("code", ["200", "206", "208"])
+def test_a_fault_that_spine_asks_to_repeat_is_tried_again(code: str) -> None:
+    asked = ask(adapter(Line(HttpAnswer(500, fault(code)), found)))
+    assert events(asked) == [f"soap.{code}", "found"]
+    assert isinstance(asked.outcome, Found)
+    assert [attempt.ids for attempt in asked.attempts] == list(IDS[:2])
+
+
+def test_the_table_in_force_says_what_is_repeated() -> None:
+    document = shipped_document()
+    row = next(row for row in document["event"] if row["name"] == "soap.206")
+    del row["repeat"]
+    changed = load_spine_codes(document, {row["response"] for row in document["event"]})
+    line = Line(HttpAnswer(500, fault("206")))
+    pds = TmsPds(SETTINGS, line, lambda: changed, now=line.now, monotonic=lambda: line.seconds)
+    assert events(ask(pds)) == ["soap.206"]
+
+
+def test_a_spine_that_fails_is_not_asked_twice_as_often() -> None:
+    questions = 100
+    line = Line(*[HttpAnswer(500, fault("206"))] * 2 * questions)
+    pds = adapter(line, breaker_failures=1000)
+    metric = {result: metrics.RETRIES.labels("pds", result) for result in ("made", "refused")}
+    before = {result: metric[result]._value.get() for result in metric}
+    for _ in range(questions):
+        ask(pds, ids=IDS[:2])
+    repeats = len(line.calls) - questions
+    assert RESERVE <= repeats <= RESERVE + questions / PER_REPEAT
+    counted = {result: metric[result]._value.get() - before[result] for result in metric}
+    assert counted == {"made": repeats, "refused": questions - repeats}
+
+
+def test_a_used_id_is_replaced_within_the_same_budget() -> None:
+    line = Line(*[used_id] * RESERVE * 2, used_id)
+    pds = adapter(line)
+    for place in range(RESERVE):
+        line.calls.clear()
+        assert len(ask(pds, ids=IDS[:2]).attempts) == 2, place
+    line.calls.clear()
+    assert events(ask(pds, ids=IDS[:2])) == ["tms.202"]
+
+
+def test_nothing_is_repeated_that_the_breaker_would_not_let_through() -> None:
+    line = Line(HttpAnswer(500, fault("206")), found)
+    asked = ask(adapter(line, breaker_failures=1))
+    assert events(asked) == ["soap.206"]
+
+
+# Slots
+
+
+def test_every_call_has_a_slot_of_its_own_and_says_what_came_of_it() -> None:
+    line = Line(Unreachable("x"), found)
+    pds = adapter(line)
+    turns = FreeTurns(pds)
+    assert isinstance(ask(pds, turns=turns).outcome, Found)
+    assert turns.results == ["failed", "succeeded"]
+
+
+def test_a_lost_slot_uses_no_ids_and_the_connection_is_kept() -> None:
+    line = Line(found)
+    pds = adapter(line)
+    turns = FreeTurns(pds, lost=frozenset({0, 1}))
+    asked = ask(pds, turns=turns)
+    assert [attempt.ids for attempt in asked.attempts] == [IDS[0]]
+    assert len(line.calls) == 1
+    assert line.given_back == 2
+    assert turns.results == ["succeeded"]
+
+
+def test_the_message_is_of_the_moment_at_which_it_leaves() -> None:
+    line = Line(found)
+
+    def wait() -> None:
+        line.seconds += 2.0
+
+    asked = ask(adapter(line), turns=ToldTurns(FreeSlot(lost=True), FreeSlot(), meanwhile=wait), timeout_s=9.0)
+    start = int(START.timestamp() * 1_000_000)
+    assert asked.attempts[0].sent_at == start + 4_000_000
+    assert b"20240701091534" in line.calls[0][0]
+    assert line.calls[0][2] == 5.0
+
+
+def test_a_slot_without_a_connection_is_not_used() -> None:
+    line = Line(found)
+    line.gone = {0}
+    pds = adapter(line)
+    turns = FreeTurns(pds)
+    asked = ask(pds, turns=turns)
+    assert isinstance(asked.outcome, Found)
+    assert [slot.used for slot in turns.slots] == [False, True]
+    assert [attempt.ids for attempt in asked.attempts] == [IDS[0]]
+
+
+def test_connections_that_never_last_are_a_failure_of_spine() -> None:
+    line = Line()
+    line.gone = range(100)
+    pds = adapter(line, breaker_failures=2)
+    turns = FreeTurns(pds)
+    asked = ask(pds, turns=turns)
+    assert events(asked) == ["transport.unreachable"] * 2
+    assert len(turns.slots) <= 6
+    assert not any(slot.used for slot in turns.slots)
+    assert pds.breaker.state == "open"
+
+
+def test_a_connection_that_cannot_be_made_is_an_attempt_that_did_not_leave() -> None:
+    line = Line(lambda _: found(IDS[1]))
+    pds = adapter(line)
+    slot = FreeSlot()
+    asked = ask(pds, turns=ToldTurns(Unreachable("x"), slot))
+    assert events(asked) == ["transport.unreachable", "found"]
+    assert [attempt.ids for attempt in asked.attempts] == list(IDS[:2])
+    assert IDS[0].message_id.encode() in asked.attempts[0].sent
+    assert asked.attempts[0].received is None
+    assert len(line.calls) == 1
+    assert slot.results == ["succeeded"]
+
+
+def test_connections_that_cannot_be_made_open_the_breaker() -> None:
+    pds = adapter(Line())
+    ask(pds, turns=ToldTurns(*[Unreachable("x")] * 3))
+    assert pds.breaker.state == "open"
+    assert pds.shut()
+
+
+def test_no_slot_before_the_deadline_is_said_as_it_is() -> None:
+    none = NoSlot(7)
+    pds = adapter(Line(Unreachable("x"), found))
+    asked = ask(pds, turns=ToldTurns(none))
+    assert (asked.busy, asked.attempts) == (none, ())
+    asked = ask(pds, turns=ToldTurns(FreeSlot(), none))
+    assert asked.busy is none
+    assert events(asked) == ["transport.unreachable"]
+    assert isinstance(ask(pds, ids=IDS[1:]).outcome, Found)
+
+
+def test_a_breaker_that_opens_while_a_call_waits_is_an_open_breaker() -> None:
+    pds = adapter(Line(Unreachable("x"), found))
+    shut = Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    assert ask(pds, turns=ToldTurns(ServiceShut())) == shut
+    asked = ask(pds, turns=ToldTurns(FreeSlot(), ServiceShut()))
+    assert (events(asked), asked.outcome, asked.busy) == (
+        ["transport.unreachable"],
+        Unavailable(event="transport.unreachable"),
+        None,
+    )
+
+
+def test_a_slot_that_comes_after_the_breaker_opened_is_not_used() -> None:
+    line = Line(TimedOut("x"), found)
+    pds = adapter(line, breaker_failures=1)
+
+    def another_fails() -> None:
+        permit = pds.breaker.permit(line.seconds)
+        assert permit is not None
+        pds.breaker.settle(permit, "failed", line.seconds)
+
+    slot = FreeSlot()
+    asked = ask(pds, turns=ToldTurns(slot, meanwhile=another_fails))
+    assert asked == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    assert not slot.used
+    assert line.calls == []
+
+
+def test_a_slot_that_comes_after_the_deadline_is_not_used() -> None:
+    line = Line(found)
+
+    def wait() -> None:
+        line.seconds += 25.0
+
+    slot = FreeSlot()
+    asked = ask(adapter(line), turns=ToldTurns(slot, meanwhile=wait))
+    assert asked == Asked(outcome=Unavailable(event="transport.timeout"), attempts=())
+    assert not slot.used
+
+
+def test_whether_it_is_shut_is_known_without_asking() -> None:
+    line = Line(TimedOut("x"), found)
+    pds = adapter(line, breaker_failures=1)
+    assert not pds.shut()
+    ask(pds)
+    assert pds.shut()
+    line.seconds += 5.0
+    assert not pds.shut()
+    assert pds.breaker.state == "open"
+
+
+def test_a_call_given_up_says_so_to_its_slot() -> None:
+    pds = adapter(Line(asyncio.CancelledError()))
+    turns = FreeTurns(pds)
+    with pytest.raises(asyncio.CancelledError):
+        ask(pds, turns=turns)
+    assert turns.results == ["given up"]
+
+
+def test_the_silence_that_is_allowed_is_silence_enough_to_count() -> None:
+    pds = adapter(Line(*[TimedOut("x")] * 3), read_timeout_s=2.0)
+    for _ in range(3):
+        ask(pds, timeout_s=3.0)
+    assert pds.breaker.state == "open"
+
+
+def test_the_time_of_an_answer_is_measured() -> None:
+    histogram = metrics.spine_seconds("QUPA_IN000008UK02")
+    before = histogram._sum.get()
+    ask(adapter(Line(found, takes_s=0.75)))
+    assert histogram._sum.get() - before == pytest.approx(0.75)
+
+
+# The time that there is, and the breaker
 
 
 def test_an_attempt_has_the_time_that_is_left() -> None:

@@ -132,6 +132,12 @@ REFUSED = [
     ("pds.1", {"code": None}, "exactly one of"),
     ("pds.1", {"system": None}, "need a system"),
     ("pds.missing", {"begins": ""}, "may not be empty"),
+    ("pds.1", {"repeat": True}, "repeat goes with the outcome unavailable"),
+    ("soap.201", {"repeat": True}, "repeat goes with the outcome unavailable"),
+    ("soap.206", {"outcome": "unusable"}, "repeat goes with the outcome unavailable"),
+    ("transport.timeout", {"repeat": True}, "repeat goes with a code of Spine's"),
+    ("cache.spine-unavailable", {"outcome": "no-match"}, "the outcome must be absent"),
+    ("cache.spine-unavailable", {"response": "SMSP-0000"}, "goes with the outcome found"),
     ("pds.1", {"name": "pds.2"}, "there twice"),
     ("pds.1", {"code": "2"}, "there twice"),
     ("pds.1", {"colour": "red"}, "unknown field"),
@@ -154,6 +160,39 @@ def test_a_table_without_an_event_that_is_raised_here_is_refused(name: str) -> N
     document["event"] = [row for row in document["event"] if row["name"] != name]
     with pytest.raises(TableInvalid, match=name):
         loaded(document)
+
+
+def test_only_faults_that_say_so_are_repeated() -> None:
+    repeated = {row.name for row in shipped_spine_codes().rows if row.repeat}
+    assert repeated == {"soap.200", "soap.206", "soap.208"}
+
+
+def test_kept_data_in_an_outage_has_a_code_that_says_so() -> None:
+    event = "cache.spine-unavailable"
+    assert shipped_spine_codes().response_code(event) == "SMSP-0003"
+    assert loaded(with_row(event, response="SMSP-9999")).response_code(event) == "SMSP-9999"
+
+
+def test_a_table_from_before_an_event_takes_its_row_as_shipped() -> None:
+    document = copy.deepcopy(shipped_document())
+    document["version"] = "theirs"
+    document["event"] = [
+        {key: value for key, value in row.items() if key != "repeat"}
+        for row in document["event"]
+        if row["name"] != "cache.spine-unavailable"
+    ]
+    table = loaded(document)
+    assert table.version == "theirs"
+    assert table.event("cache.spine-unavailable") == shipped_spine_codes().event("cache.spine-unavailable")
+    assert len(table.rows) == len(shipped_spine_codes().rows)
+    assert not any(row.repeat for row in table.rows)
+
+
+def test_the_row_of_a_later_event_must_fit_the_vocabulary_too() -> None:
+    document = copy.deepcopy(shipped_document())
+    document["event"] = [row for row in document["event"] if row["name"] != "cache.spine-unavailable"]
+    with pytest.raises(TableInvalid, match="SMSP-0003 is not in the vocabulary"):
+        load_spine_codes(document, VOCABULARY - {"SMSP-0003"})
 
 
 def test_an_unknown_key_at_the_top_is_refused() -> None:
