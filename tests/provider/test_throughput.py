@@ -259,10 +259,14 @@ def test_counts_are_told_apart_by_what_is_asked(sqlite_database: Database) -> No
     counting = Throughput(sqlite_database, now=clock)
     verify(counting, 2)
     verify(counting, 3, operation="getNHSNumber", lane="batch")
-    verify(counting, 4, operation="", organisation="", lane="", outcome="fault-2100")
+    verify(counting, 4, operation="unknown", organisation="", lane="", outcome="fault-2100")
     asyncio.run(counting.flush())
     hour = clock.us // HOUR_US
-    assert everything(sqlite_database, "service") == [HourCount(hour, ("",), 4), *_each(hour, ("pds",), 3, 2)]
+    assert everything(sqlite_database, "service") == [
+        *_each(hour, ("pds",), 3),
+        *_each(hour, ("unknown",), 4),
+        *_each(hour, ("pds",), 2),
+    ]
     assert everything(sqlite_database, "outcome", "lane") == [
         HourCount(hour, ("SMSP-0000", "attended"), 2),
         HourCount(hour, ("SMSP-0000", "batch"), 3),
@@ -273,6 +277,14 @@ def test_counts_are_told_apart_by_what_is_asked(sqlite_database: Database) -> No
 
 def _each(hour: int, group: tuple[str, ...], *counts: int) -> Iterator[HourCount]:
     return (HourCount(hour, group, count) for count in counts)
+
+
+@pytest.mark.parametrize("outcome", ["SMSP-0000", "DEMOG-0099", "fault-2100", "fault-must-understand", "abandoned"])
+def test_codes_faults_and_words_are_counted_as_they_are(sqlite_database: Database, outcome: str) -> None:
+    counting = Throughput(sqlite_database, now=Clock())
+    verify(counting, outcome=outcome)
+    asyncio.run(counting.flush())
+    assert [one.group for one in everything(sqlite_database, "outcome")] == [(outcome,)]
 
 
 def test_the_first_of_equal_hours_is_the_peak_and_groups_have_their_own() -> None:

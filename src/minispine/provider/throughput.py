@@ -37,6 +37,7 @@ _TICKS: Final = 600
 """The last minute is counted in tenths of a second."""
 _OUTCOME: Final = re.compile(r"[A-Z]{2,10}-[0-9]{4}|[a-z][a-z-]{0,30}(-[0-9]{4})?")
 _OPERATIONS: Final = frozenset(operation.value for operation in Operation)
+_UNKNOWN: Final = ("", "unknown")
 
 _ADD: Final = (
     "INSERT INTO throughput_hour (hour, operation, organisation, lane, outcome, count) VALUES (?, ?, ?, ?, ?, ?)"
@@ -77,9 +78,9 @@ class Throughput:
     def count(self, *, operation: str, organisation: str, lane: str, outcome: str) -> None:
         """Count one request that was answered now. No I/O; never raises for what it is given.
 
-        `operation` is empty where it was not understood, `organisation` (an ODS code) where none was said, and `lane`
-        where none was found. `outcome` is the response code, ``fault-2100`` for a fault of that number, or a word in
-        small letters. Give the organisation only of a request whose client is registered for it: its number is then
+        `operation` is ``unknown`` where it was not understood; `organisation` (an ODS code) and `lane` are empty where
+        there is none. `outcome` is the response code, ``fault-2100`` for a fault of that number, or a word in small
+        letters. Give the organisation only of a request whose client is registered for it: its number is then
         that of the registrations, not what a peer can think of.
         """
         now = self._now()
@@ -130,7 +131,7 @@ class Throughput:
     def _admitted(self, key: _Key) -> _Key:
         """Give a key that may be added to those that are held."""
         hour, operation, organisation, lane, outcome = key
-        if operation and operation not in _OPERATIONS:
+        if operation not in _OPERATIONS and operation not in _UNKNOWN:
             operation = OTHER
         if lane and lane not in LANES:
             lane = OTHER
