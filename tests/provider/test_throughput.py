@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -161,15 +162,15 @@ def test_a_flush_at_the_end_waits_for_one_that_was_cancelled(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Throughput(sqlite_database, now=Clock())
-    within, go_on = threading.Event(), threading.Event()
-    commit = Session.commit
+    within, go_on, within_again = threading.Event(), threading.Event(), threading.Event()
+    begin = Session.begin
 
     def slowly(session: Session) -> None:
-        within.set()
+        (within_again if within.is_set() else within).set()
         assert go_on.wait(20)
-        commit(session)
+        begin(session)
 
-    monkeypatch.setattr(Session, "commit", slowly)
+    monkeypatch.setattr(Session, "begin", slowly)
 
     async def end() -> None:
         verify(counting, 3)
@@ -180,12 +181,24 @@ def test_a_flush_at_the_end_waits_for_one_that_was_cancelled(
             await first
         verify(counting, 2)
         last = asyncio.create_task(counting.flush())
+        assert not await asyncio.to_thread(within_again.wait, 0.1), "the first has not written yet"
         go_on.set()
         await last
 
     asyncio.run(end())
-    monkeypatch.undo()
     assert total(sqlite_database) == 5
+
+
+def test_rows_are_written_in_one_order_so_that_workers_do_not_wait_for_each_other(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[list[tuple[object, ...]]] = []
+    monkeypatch.setattr(Session, "run_many", lambda _, __, rows: written.append(list(rows)))
+    counting = Throughput(sqlite_database, now=Clock())
+    for organisation in ("RZZ", "RXX", "RYY"):
+        verify(counting, organisation=organisation)
+    asyncio.run(counting.flush())
+    assert [[row[2] for row in rows] for rows in written] == [["RXX", "RYY", "RZZ"]]
 
 
 def test_the_watch_measures_every_second_and_writes_about_every_ten(
@@ -239,19 +252,21 @@ def test_memory_is_bounded_while_nothing_can_be_written(
     monkeypatch.setattr(throughput, "MOST_KEYS", 50)
     counting = Throughput(sqlite_database, now=Clock())
     with monkeypatch.context() as broken:
-        broken.setattr(Session, "run_many", _fails)
-        for number in range(300):
-            verify(counting, organisation=f"R{number:04d}")
-            if number % 20 == 0:
-                asyncio.run(counting.flush())
+        numbers = iter(range(300))
+
+        def fails(*_: object) -> None:
+            for number in itertools.islice(numbers, 20):  # while it is written, more is counted
+                verify(counting, organisation=f"R{number:04d}")
+            raise StorageUnavailable("full")
+
+        broken.setattr(Session, "run_many", fails)
+        verify(counting)
+        for _ in range(15):
+            asyncio.run(counting.flush())
         assert len(counting._counted) <= 51
     asyncio.run(counting.flush())
     found = {one.group[0]: one.count for one in everything(sqlite_database, "organisation")}
-    assert (len(found), found[OTHER], sum(found.values())) == (51, 250, 300)
-
-
-def _fails(*_: object) -> None:
-    raise StorageUnavailable("full")
+    assert (len(found), found[OTHER], sum(found.values())) == (51, 251, 301)
 
 
 def test_counts_are_told_apart_by_what_is_asked(sqlite_database: Database) -> None:
