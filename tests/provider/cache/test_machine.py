@@ -42,6 +42,8 @@ VERIFY, DETAILS, TRACE = (
     Operation.GET_PATIENT_DETAILS_BY_NHS_NUMBER,
     Operation.GET_NHS_NUMBER,
 )
+_IN_MEMORY = Path("/dev/shm")
+"""Where files are that no disk has to be waited for."""
 IN_FLIGHT_S = 60
 """How late an answer arrives at most."""
 assert IN_FLIGHT_S < MARK_S, "so long a number stays marked"
@@ -152,8 +154,8 @@ scopes = st.builds(
     lambda client, organisation, operation, method: samples.scope(
         client=client, organisation=organisation, operation=operation, method=method
     ),
-    st.sampled_from(CLIENTS),
-    st.sampled_from(("RXX", "RXX", "RYY")),
+    st.sampled_from(("ward", *CLIENTS)),
+    st.sampled_from(("RXX", "RXX", "RXX", "RYY")),
     st.sampled_from((VERIFY, DETAILS, TRACE)),
     st.sampled_from((AccessMethod.ATTENDED, AccessMethod.UNATTENDED, AccessMethod.ATTENDED, AccessMethod.SMARTCARD)),
 )
@@ -179,7 +181,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="minispine-cache-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="minispine-cache-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
         shutil.copytree(self.template, self.folder / "database")
         self.database = Database.open(f"sqlite:{self.folder / 'database'}")
         self.clock = Clock()
@@ -213,9 +215,11 @@ class CacheMachine(RuleBasedStateMachine):
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @initialize(name=st.sampled_from(sorted(RULES)))
-    def begins(self, name: str) -> None:
+    @initialize(name=st.sampled_from(("all", "short", "each its own", "for outages", "few")), asked=st.lists(questions))
+    def begins(self, name: str, asked: list[Question]) -> None:
         self.rules = RULES[name]
+        for question in asked:
+            self.is_asked(0, question, samples.scope(operation=DETAILS))
 
     @rule(worker=st.integers(0, 1), question=questions, scope=scopes)
     def is_asked(self, worker: int, question: Question, scope: Scope) -> None:
@@ -229,6 +233,24 @@ class CacheMachine(RuleBasedStateMachine):
             return
         self._learn(worker, answer)
         self._told_at_once(worker, answer)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data(), worker=st.integers(0, 1), scope=scopes, same=st.booleans(), away=st.booleans())
+    def is_asked_what_was_asked_before(
+        self, data: st.DataObject, worker: int, scope: Scope, same: bool, away: bool
+    ) -> None:
+        """By the same caller or another, with Spine there or away."""
+        told = data.draw(st.sampled_from(self.told))
+        asked: list[Question] = [told.question, told.question]
+        if isinstance(told.outcome, Found):
+            record = told.outcome.record
+            assert record.nhs_number is not None
+            assert record.birth_time is not None
+            asked.append(CrossCheck(nhs_number=record.nhs_number, birth_date=record.birth_time))
+            asked.append(Retrieval(nhs_number=record.nhs_number))
+        self.spine.away, before = away or self.spine.away, self.spine.away
+        self.is_asked(worker, data.draw(st.sampled_from(asked)), told.scope if same else scope)
+        self.spine.away = before
 
     @rule(question=questions, scope=scopes)
     def is_asked_slowly(self, question: Question, scope: Scope) -> None:
@@ -409,7 +431,7 @@ def test_the_cache_never_tells_a_caller_what_spine_would_not(tmp_path: Path) -> 
     CacheMachine.template = folder
     machine = CacheMachine.TestCase
     machine.settings = settings(
-        max_examples=60,
+        max_examples=120,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
