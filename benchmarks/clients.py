@@ -21,7 +21,6 @@ from tests.journeys.house import House
 
 from benchmarks.load import renewed, template
 from minispine.domain.operations import Operation
-from minispine.provider.services.pds import most_questions
 
 T = TypeVar("T")
 
@@ -42,11 +41,6 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     person: int
     head: bytes
     body: bytes
-
-    @property
-    def calls(self) -> int:
-        """How many calls to Spine it takes when all goes well."""
-        return most_questions(self.operation)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):

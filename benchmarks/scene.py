@@ -61,7 +61,7 @@ class Provider:
 
 
 class Scene:
-    """Everything but the provider; made by `scene`."""
+    """A Spine of its own, the road to it, and providers that ask it; made by `Stage.scene`."""
 
     def __init__(self, folder: Path, keys: Path, spine: Spine, relay: Relay) -> None:
         self.spine = spine
@@ -105,22 +105,32 @@ class Scene:
         return address._replace(netloc=f"{address.hostname}:{self.relay.port}").geturl()
 
 
-@contextlib.contextmanager
-def scene(clients: Sequence[str], *, size: int) -> Iterator[Scene]:
-    """Set everything up in one folder that is gone afterwards, temporary files of killed processes included.
+class Stage:
+    """Where scenes are: a folder, and keys that all of them use; made by `stage`."""
 
-    `clients` get a certificate each; `size` is how many people Spine knows.
-    """
-    before = os.environ.get("TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="minispine-bench-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        os.environ["TMPDIR"] = name
-        try:
-            keys = _make_keys(folder / "pki", clients)
-            spine = Spine(folder / "spine", keys, size=size)
+    def __init__(self, folder: Path, clients: Sequence[str]) -> None:
+        self._folder = folder
+        self._keys = _make_keys(folder / "pki", clients)
+
+    @contextlib.contextmanager
+    def scene(self, name: str, *, people: int) -> Iterator[Scene]:
+        """Set a scene with a Spine that knows so many people; scenes of different names can be there at once."""
+        folder = self._folder / name
+        with contextlib.ExitStack() as stack:
+            spine = Spine(folder / "spine", self._keys, size=people)
             stack.callback(spine.stop)
             relay = stack.enter_context(Relay(urllib.parse.urlsplit(spine.url).port or 443))
-            yield Scene(folder, keys, spine, relay)
+            yield Scene(folder, self._keys, spine, relay)
+
+
+@contextlib.contextmanager
+def stage(clients: Sequence[str]) -> Iterator[Stage]:
+    """Give a folder that is gone afterwards, temporary files of killed processes included; each client gets keys."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="minispine-bench-") as name:
+        os.environ["TMPDIR"] = name
+        try:
+            yield Stage(Path(name), clients)
         finally:
             if before is None:
                 del os.environ["TMPDIR"]

@@ -56,23 +56,23 @@ def test_time_without_rows_is_not_time_in_which_work_waits() -> None:
 
 
 def test_waiting_is_what_a_request_takes_beyond_what_it_takes_in_quiet() -> None:
-    waited = load(*(asked(n, 0.5) for n in range(9)), asked(20, 0.1)).waited({VERIFY: 0.2})
+    waited = load(*(asked(n, 0.5) for n in range(9)), asked(20, 0.1)).waited({VERIFY: 0.2}, 5)
     assert waited["attended_p50_wait_s"] == pytest.approx(0.3)
-    assert load(asked(1, 0.1)).waited({VERIFY: 0.2})["attended_p95_wait_s"] == 0
+    assert load(asked(1, 0.1)).waited({VERIFY: 0.2}, 5)["attended_p95_wait_s"] == 0
 
 
 @pytest.mark.parametrize("said", [LOST, BUSY])
 def test_who_is_refused_or_lost_has_waited_for_ever(said: dict[str, Any]) -> None:
-    assert load(asked(1, 0.1, **said)).waited({VERIFY: 0.0})["attended_p95_wait_s"] == math.inf
+    assert load(asked(1, 0.1, **said)).waited({VERIFY: 0.0}, 5)["attended_p95_wait_s"] == math.inf
 
 
 def test_others_do_not_wait_as_attended() -> None:
-    assert load(asked(1, 9, "batch")).waited({VERIFY: 0.0})["attended_p95_wait_s"] is None
+    assert load(asked(1, 9, "batch")).waited({VERIFY: 0.0}, 5)["attended_p95_wait_s"] is None
 
 
 def test_a_request_with_a_moment_that_is_left_out_is_left_out() -> None:
     both = load(asked(1, 0.1), asked(59, 2, **LOST), deeds=((60.0, 61.0),))
-    assert both.waited({VERIFY: 0.0})["attended_p95_wait_s"] == pytest.approx(0.1)
+    assert both.waited({VERIFY: 0.0}, 5)["attended_p95_wait_s"] == pytest.approx(0.1)
     answered = both.answered()
     assert (answered["requests"], answered["left_out"], answered["lost_by_nemesis"]) == (2, 1, 1)
     assert answered["in_time"] == 1

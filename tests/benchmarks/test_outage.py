@@ -48,10 +48,11 @@ def test_what_is_permitted_and_served_is_well() -> None:
         ([told(200, "SMSP-0003", age_s=3)], "wrong_age"),
         ([told(200, "SMSP-0003")], "wrong_age"),
         ([told(200, "SMSP-0004", person=2, seconds=0.2)], "refused_p95_ms"),
+        ([told(200, "SMSP-0004", client="herd", seconds=0.2), *[REFUSED] * 20], "refused_p95_ms_of_the_herd"),
     ],
 )
 def test_what_is_not_well_is_named(noted: list[Answered], missed: str) -> None:
-    others = [SERVED] if missed == "refused_p95_ms" else [SERVED, *[REFUSED] * 20]
+    others = [SERVED] if missed.startswith("refused") else [SERVED, *[REFUSED] * 20]
     assert [missed in each for each in wrong(found(*others, *noted))] == [True]
 
 
