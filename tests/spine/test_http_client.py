@@ -573,12 +573,14 @@ def test_who_stops_waiting_for_a_connection_stops_nobody_else(
 def test_a_client_that_is_closed_ends_what_it_was_opening(endpoint: Endpoint) -> None:
     async def run() -> None:
         async with listening(silent) as port:
-            client = HttpClient(msgspec.structs.replace(endpoint, url=f"https://localhost:{port}/"))
+            there = msgspec.structs.replace(endpoint, url=f"https://localhost:{port}/", connect_timeout_s=60.0)
+            client = HttpClient(there)
             waiting = asyncio.create_task(client.prepare(1))
             await asyncio.sleep(0.01)
-            await client.close()
-            with pytest.raises(Unreachable):
-                await waiting
+            async with asyncio.timeout(5):
+                await client.close()
+                with pytest.raises(Unreachable):
+                    await waiting
 
     asyncio.run(run())
 

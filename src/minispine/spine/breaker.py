@@ -91,7 +91,7 @@ class Breaker:
             self._running += 1
             if self._running == 1:
                 self._first_at = now
-            slow = self._running > 1 and now - self._first_at >= SLOW_S
+            slow = now - self._first_at >= SLOW_S
             if permit.trial or slow or self._running >= self._limit:
                 self._open(now)
 

@@ -195,16 +195,12 @@ class HttpClient:
             self._sweeping = loop.call_at(self._idle[0].idle_since_s + self._endpoint.idle_s, self._sweep)
 
     async def _open(self) -> TransportFailure | None:
-        """Make one more idle connection; gives why there is none."""
-        while True:
-            try:
-                connection = await self._connect()
-            except TransportFailure as failure:
-                return failure
-            self.give_back(connection)
-            if connection.tls is self._tls:
-                return None
-            # The files were read again meanwhile: under the new ones, then.
+        """Make one more idle connection, unless the files are read again meanwhile; gives why there is none."""
+        try:
+            self.give_back(await self._connect())
+        except TransportFailure as failure:
+            return failure
+        return None
 
     async def _connect(self) -> Connection:
         """Make a connection within the time allowed for connecting and the handshake."""
