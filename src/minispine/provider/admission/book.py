@@ -107,9 +107,14 @@ class Line(msgspec.Struct, array_like=True):
 
 
 class Book(msgspec.Struct, array_like=True):
-    """Everything that workers share about one national service. `emptied_at`: see `distrust`."""
+    """Everything that workers share about one national service.
+
+    `emptied_at`: see `distrust`. `lost_at` is when a book was found that could not be read, and this one begun in its
+    place: nobody knows what the minute before it held.
+    """
 
     emptied_at: int = 0
+    lost_at: int = 0
     lines: dict[str, Line] = {}
     clients: dict[str, Bucket] = {}
     desks: dict[str, Desk] = {}
@@ -316,7 +321,7 @@ def _empty(bucket: Bucket, limit: Limit, now: int) -> None:
     put_back = _not_beyond(bucket, limit, now)
     most = math.ceil(limit.per_second * (LOST_US + FURTHEST_US) / SECOND) + limit.burst
     # More than the bucket had room for was not lost: of several workers that distrust it, the first has counted it.
-    room = limit.burst + math.ceil((now + FURTHEST_US - bucket.until) * limit.per_second / SECOND)
+    room = limit.burst + math.floor((now + FURTHEST_US - bucket.until) * limit.per_second / SECOND)
     lost = most if put_back else max(0, min(most, room))
     bucket.until = max(bucket.until, now + FURTHEST_US + math.ceil(limit.burst * SECOND / limit.per_second))
     if limit.per_minute is not None and lost:
@@ -329,6 +334,8 @@ def _new_bucket(book: Book, limit: Limit) -> Bucket:
     bucket = Bucket()
     if book.emptied_at:
         _empty(bucket, limit, book.emptied_at)
+    if book.lost_at and limit.per_minute is not None:
+        bucket.seconds[book.lost_at // SECOND] = limit.per_minute
     return bucket
 
 
@@ -348,6 +355,7 @@ def _set_right(book: Book, now: int, budget: ServiceBudget) -> None:
         else:
             _not_beyond(bucket, own, now)
     book.emptied_at = min(book.emptied_at, now + SECOND)
+    book.lost_at = min(book.lost_at, now + SECOND)
 
 
 def _not_beyond(bucket: Bucket, limit: Limit, now: int) -> bool:
@@ -474,7 +482,7 @@ class _Round:
         self._line = line = book.lines.get(asid) or _new_line(_new_bucket(book, self._limit), now)
         self._in_blocks = self._limit.per_second >= BLOCKS_FROM_PER_S
         self._most = max(1, int(self._limit.per_second * BLOCK_US / SECOND)) if self._in_blocks else 1
-        self._horizon = min(from_ + (BLOCK_US if self._in_blocks else LEAD_US), now + FURTHEST_US)
+        self._horizon = min(from_ + (BLOCK_US - 1 if self._in_blocks else LEAD_US), now + FURTHEST_US)
         self._instant = _earliest(line.bucket, self._limit, from_)
         # As it is played through: what others would take is drawn from these and not from the book's.
         self._bucket = Bucket(line.bucket.until, dict(line.bucket.seconds))

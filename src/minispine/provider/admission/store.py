@@ -14,7 +14,9 @@ What is in a book and how it changes is in ``book.py``. Here is only how a chang
 - **The clock** is the server's on PostgreSQL. On SQLite, where one process serves (Law 9), it is the machine's
   monotonic clock, which outlives the process; after a restart of the machine it begins anew, which `take` sets right.
 
-A row that is missing, or that cannot be read, is a book of which everything was lost: it counts as emptied too.
+A row that is missing counts as emptied too: at the very first start, or when somebody has deleted it, which loses what
+the last minute held. Of one that is there and cannot be read it is clear that something was lost: the minute before it
+counts as full.
 """
 
 import time
@@ -113,8 +115,10 @@ class SlotStore:
             session = self._connected()
             for _ in range(_TRIES):
                 book, version, reading = self._read(session)
-                if book is None or not self._trusted:
-                    book = book or Book()
+                if book is None:
+                    book = Book(lost_at=0 if version is None else reading.now)
+                    distrust(book, reading.now)
+                elif not self._trusted:
                     distrust(book, reading.now)
                 result = change(book, reading.now)
                 if self._put_back(session, encode(book), version, reading.now):
