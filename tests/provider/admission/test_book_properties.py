@@ -209,29 +209,55 @@ class Slots(RuleBasedStateMachine):
     def clock_is_put_forwards(self, step: int) -> None:
         self.now += step
 
-    @rule(step=st.sampled_from([1, 300_000, 2 * SECOND, 100 * SECOND, 3600 * SECOND]))
-    def clock_is_put_back(self, step: int) -> None:
+    def call_alone(self, worker: str, times: int) -> None:
+        """Have one worker take what slots it can get, as long as they last."""
+        for _ in range(times):
+            following = self.look(worker, alone=True).next_at
+            if following is not None:
+                self.now = min(max(self.now, following - LEAD_US), self.now + SECOND)
+
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        step=st.sampled_from([1, 300_000, 2 * SECOND, 100 * SECOND, 3600 * SECOND]),
+        before=st.integers(0, 8),
+        after=st.integers(0, 8),
+    )
+    def clock_is_put_back(self, worker: str, step: int, before: int, after: int) -> None:
+        self.call_alone(worker, before)
         self.now -= step
         self.kept = self.kept[-3:]
         self.forget_instants()
+        self.call_alone(worker, after)
 
-    @rule(data=st.data())
-    def database_fails(self, data: st.DataObject) -> None:
-        """It loses the last of what was written, as much as a second of it, and all connections."""
+    @rule(
+        data=st.data(),
+        worker=st.sampled_from(WORKERS),
+        group=groups,
+        before=st.integers(0, 8),
+        after=st.integers(0, 8),
+    )
+    def database_fails(self, data: st.DataObject, worker: str, group: Group, before: int, after: int) -> None:
+        """It loses the last of what was written to it, as much as a second of it, and all connections."""
+        self.waiting[worker][group] = 30, self.now
+        self.call_alone(worker, before)
         times = [at for at, _ in self.kept]
         recent = [i for i in range(len(self.kept)) if i + 1 == len(times) or times[i + 1] >= self.now - LOST_US]
         left = data.draw(st.sampled_from(recent))
         self.kept = self.kept[: left + 1]
         self.book = self.kept[-1][1]
         self.distrusting = set(WORKERS)
+        self.call_alone(worker, after)
 
-    @rule()
-    def book_is_lost(self) -> None:
-        """The row was deleted: `SlotStore` then begins with a book that it distrusts."""
-        book = Book()
+    @rule(worker=st.sampled_from(WORKERS), group=groups, before=st.integers(0, 8), after=st.integers(0, 8))
+    def book_is_lost(self, worker: str, group: Group, before: int, after: int) -> None:
+        """It cannot be read any more: `SlotStore` then begins with one that says so, and distrusts it."""
+        self.waiting[worker][group] = 30, self.now
+        self.call_alone(worker, before)
+        book = Book(lost_at=self.now)
         distrust(book, self.now, self.budget)
         self.book = encode(book)
         self.kept = [(self.now, self.book)]
+        self.call_alone(worker, after)
 
     @precondition(lambda self: any(self.waiting.values()))
     @rule(data=st.data())
@@ -243,6 +269,9 @@ class Slots(RuleBasedStateMachine):
             asid for name in living for (asid, _, client, _) in self.waiting[name] if client not in self.by_client
         }
         for asid in sorted(waiting):
+            if dead is not None:
+                self.waiting[dead][asid, 0, "north", True] = 30, self.now - SECOND
+                self.look(dead, only=asid, room=1)
             before = len(self.by_asid[asid])
             for name in living:  # new connections are distrusted, which is a reason to wait for longer
                 self.look(name, only=asid, room=0)

@@ -269,8 +269,8 @@ GARBAGE = [
     b"",
     b"\xc1",
     encode(Book())[:-1],
-    b"\x94\x00\x81\xa1a\x01\x80\x80",
-    b"\x94\x00\x80\x80\x81\xa2\xff\xff\x92\x00\x90",
+    b"\x95\x00\x00\x81\xa1a\x01\x80\x80",
+    b"\x95\x00\x00\x80\x80\x81\xa2\xff\xff\x92\x00\x90",
     b"\x91" * 100_000,
 ]
 
@@ -286,6 +286,7 @@ def test_a_book_that_is_gone_or_cannot_be_read_counts_as_emptied(
     assert changed == 1
     book, _ = store.look()
     assert book.emptied_at == reading.now
+    assert book.lost_at == (0 if state is None else reading.now)
     assert times_distrusted(store) == 1
 
 
@@ -303,7 +304,7 @@ def test_a_row_that_was_made_anew_is_not_taken_for_the_one_before(database: Data
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(state=st.one_of(st.binary(max_size=60), st.binary(max_size=60).map(lambda tail: b"\x94\x00" + tail)))
+@given(state=st.one_of(st.binary(max_size=60), st.binary(max_size=60).map(lambda tail: b"\x95\x00\x00" + tail)))
 def test_no_state_whatever_makes_it_raise(sqlite_database: Database, state: bytes) -> None:
     """Any bytes in the row are a book or count as none."""
     store = SlotStore(sqlite_database, "pds")
