@@ -31,6 +31,8 @@ LIMIT_PER_S: Final = 2000.0
 OFFERED_PER_S: Final = 400.0
 ANSWER_S: Final = 0.02
 """How long Spine takes for an answer."""
+CONNECTIONS: Final = 50
+"""How many connections to Spine are open and idle."""
 PATIENCE_S: Final = 10.0
 ASID: Final = "200000000999"
 
@@ -101,7 +103,7 @@ async def _measure(seconds: float, rounds: int) -> Cost:
     budget = ServiceBudget(default=Limit(per_second=LIMIT_PER_S))
 
     async def prepare(calls: int) -> int:
-        return calls
+        return max(calls, CONNECTIONS)
 
     with tempfile.TemporaryDirectory() as folder, Database.open(f"sqlite:{folder}/data") as database:
         database.migrate()

@@ -244,7 +244,10 @@ class Admission:
         self._concurrency = Concurrency(max_in_flight)
         self._in_flight = 0
         self._answer_s = _ANSWER_S
-        metrics.CONCURRENCY.labels(service).set(self._concurrency.limit)
+        self._calls_metric = metrics.IN_FLIGHT.labels(service)
+        self._limit_metric = metrics.CONCURRENCY.labels(service)
+        self._told_concurrency = 0
+        self._tell_concurrency()
 
         self._queues = Queues()
         self._waiting = 0
@@ -425,7 +428,7 @@ class Admission:
         slot.left_s = now_s
         self._in_flight += 1
         self._ready -= 1
-        metrics.IN_FLIGHT.labels(self._service).inc()
+        self._calls_metric.inc()
         metrics.slots(self._service, slot.asid, "used").inc()
         self._line(slot.asid).used()
         return True
@@ -435,7 +438,7 @@ class Admission:
             return
         slot.state = "answered"
         now_s = self.monotonic()
-        metrics.IN_FLIGHT.labels(self._service).dec()
+        self._calls_metric.dec()
         if result == "succeeded":
             self._ready += 1
             self._answer_s += 0.05 * (now_s - slot.left_s - self._answer_s)
@@ -443,9 +446,14 @@ class Admission:
         elif result == "failed":
             self._concurrency.failed(left_s=slot.left_s, now_s=now_s)
             self._shut_out()
-        metrics.CONCURRENCY.labels(self._service).set(self._concurrency.limit)
+        self._tell_concurrency()
         self._in_flight -= 1
         self._room_freed()
+
+    def _tell_concurrency(self) -> None:
+        if self._told_concurrency != self._concurrency.limit:
+            self._told_concurrency = self._concurrency.limit
+            self._limit_metric.set(self._told_concurrency)
 
     def _lose(self, slot: _Slot) -> None:
         """Count a slot by which nothing left."""
