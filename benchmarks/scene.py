@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ FREE_PER_S: Final = 10_000.0
 """A budget that nobody waits for."""
 SHARES: Final = {"unattended": 0.10, "batch": 0.05}
 """What lower lanes are guaranteed, as in the table that ships."""
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""A database's tables are made by a library that does so once at a time in a process."""
 
 
 class Provider:
@@ -87,6 +91,8 @@ class Scene:
                 for house in houses:
                     stack.callback(house.stop)  # before the server goes
                     house.configure("storage", url=server.url("postgres").replace("@/", "@localhost/"))
+            with _ONE_AT_A_TIME:
+                first.begin()
             first.load_organisations()
             for name, options in clients.items():
                 first.register(name, "--timeout", f"{TIMEOUT_S:g}", *options)
