@@ -5,6 +5,7 @@ docs/audit-events.md.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 from minispine.audit.actor import ACTOR_FIELDS
 from minispine.audit.catalogue import CATALOGUE
 from minispine.audit.events import EventType
+from minispine.vocabulary.cache_rules import shipped_document
 from tests.journeys.house import House, Line, Spine, head, until
 from tests.journeys.messages import BY_NUMBER, Message
 
@@ -45,6 +47,7 @@ def trail(keys: Any, spine: Spine, tmp_path_factory: pytest.TempPathFactory) -> 
             _ask_everything(house, spine)
         finally:
             spine.faults()
+        _keep_answers(house, spine)
         _change_everything(house)
         copied = house.last()
         house.must_run("backup", str(house.folder / "backup"))
@@ -132,6 +135,22 @@ def _die_asking(house: House, spine: Spine, message: Message) -> None:
         os.kill(worker, signal.SIGKILL)
         until(lambda: house.workers() not in ([], [worker]) and house.ready()[0] == 200, what="another worker")
     until(lambda: "exchange.outcome-unknown" in _types(house), what="closed as unknown")
+
+
+def _keep_answers(house: House, spine: Spine) -> None:
+    """A question is asked until its answer is one that was kept; then what is kept is thrown away."""
+    person = spine.people("every-telecom", 1)[0]
+    rule = {"name": "a-life", "service": "pds", "clients": ["ward"], "ttl_s": 600, "reason": "a journey"}
+    rules = house.folder / "cache.json"
+    rules.write_text(json.dumps(shipped_document() | {"rule": [rule]}))
+    house.must_run("table", "load", "cache", str(rules), "--reason", "a life")
+
+    def answered_from_cache() -> bool:
+        assert house.ask(question(person)).code == "SMSP-0000"
+        return "exchange.answered-from-cache" in _types(house)
+
+    until(answered_from_cache, what="an answer is kept and given again")
+    assert "thrown away" in house.must_run("cache", "purge", "--all", "--reason", "a life")
 
 
 def _change_everything(house: House) -> None:
