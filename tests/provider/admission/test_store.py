@@ -295,11 +295,14 @@ def test_a_row_that_was_made_anew_is_not_taken_for_the_one_before(database: Data
     other = SlotStore(database, "pds")
     store.change(count, distrust=distrusted)
 
+    def ten(book: Book, _now: int) -> None:
+        book.clients["counted"] = Bucket(until=10)
+
     def lose() -> None:
         write_state(database, None)
-        other.change(count, distrust=distrusted)
+        other.change(ten, distrust=distrusted)
 
-    assert store.change(Changes(lose), distrust=distrusted)[0] == 2
+    assert store.change(Changes(lose), distrust=distrusted)[0] == 11
     other.close()
 
 

@@ -395,27 +395,22 @@ class _Group:
 class _Queue:
     """Who waits in one lane, the best at the front, by the calls that each client has had (`tags`)."""
 
-    __slots__ = ("_again", "_floor", "_heap", "_tags", "count")
+    __slots__ = ("_again", "_floor", "_groups", "_heap", "_tags", "count")
 
     def __init__(self, groups: list[_Group], tags: dict[str, int], floor: int) -> None:
+        self.count = sum(group.count for group in groups)
+        self._groups = groups
         self._tags = tags
         self._floor = floor
-        self._again = sorted(
-            (group for group in groups if group.want.again), key=lambda group: (group.want.since, group.instance)
-        )
-        # Its number comes before a group, so that two groups are never compared.
-        self._heap = [
-            (max(tags.get(group.want.client, 0), floor), group.want.since, group.instance, number, group)
-            for number, group in enumerate(groups)
-            if not group.want.again
-        ]
-        heapq.heapify(self._heap)
-        self.count = sum(group.count for group in groups)
+        self._again: list[_Group] = []
+        self._heap: list[tuple[int, int, str, int, _Group]] | None = None
 
     def best(self, allowed: Callable[[str], bool]) -> _Group | None:
         """Give whose turn it is among those whose client is allowed a call."""
         if not self.count:
             return None
+        if self._heap is None:  # most lanes are never asked
+            self._heap = self._sorted()
         for group in self._again:
             if group.count and allowed(group.want.client):
                 return group
@@ -436,6 +431,19 @@ class _Queue:
         for entry in passed:
             heapq.heappush(self._heap, entry)
         return found
+
+    def _sorted(self) -> list[tuple[int, int, str, int, _Group]]:
+        self._again = sorted(
+            (group for group in self._groups if group.want.again), key=lambda group: (group.want.since, group.instance)
+        )
+        # Its number comes before a group, so that two groups are never compared.
+        heap = [
+            (max(self._tags.get(group.want.client, 0), self._floor), group.want.since, group.instance, number, group)
+            for number, group in enumerate(self._groups)
+            if not group.want.again and group.count
+        ]
+        heapq.heapify(heap)
+        return heap
 
 
 class _Counts:
@@ -649,10 +657,14 @@ def _urgency(want: Want) -> tuple[int, bool, int]:
 def _leave_word(book: Book, instance: str, now: int, groups: list[_Group], room: int) -> None:
     """Say at our desk what still waits here; where there is no room for a call, none of it could leave now."""
     wants = [
-        msgspec.structs.replace(
-            group.want,
-            count=min(group.want.count - group.taken, max(0, room)),
-            waiting=group.want.waiting - group.taken,
+        Want(
+            group.want.asid,
+            group.want.lane,
+            group.want.client,
+            group.want.again,
+            min(group.want.count - group.taken, max(0, room)),
+            group.want.waiting - group.taken,
+            group.want.since,
         )
         for group in groups
         if group.want.waiting > group.taken
