@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from minispine.domain.lanes import Lane
 from minispine.provider.admission.book import (
     BLOCK_US,
     FORGET_US,
@@ -250,14 +251,20 @@ def test_with_equal_priority_a_newcomer_waits_its_turn() -> None:
     assert later.index("ward") > 0
 
 
-def test_shares_are_what_they_say() -> None:
-    lanes = [
-        grant.lane
-        for grant in calls(
-            Book(), 400, want(ATTENDED, count=999), want(UNATTENDED, count=999), want(BATCH, count=999), budget=SHARED
-        )
-    ]
-    assert [lanes.count(lane) for lane in range(3)] == [pytest.approx(n, abs=1) for n in (340, 40, 20)]
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"unattended": 0.1, "batch": 0.05}, (340, 40, 20)),
+        ({"unattended": 0.3, "batch": 0.15}, (220, 120, 60)),
+        ({"unattended": 0.45, "batch": 0.05}, (200, 180, 20)),
+        ({"batch": 0.35}, (260, 0, 140)),
+    ],
+)
+def test_shares_are_what_they_say(shares: dict[Lane, float], expected: tuple[int, ...]) -> None:
+    budget = ServiceBudget(default=Limit(per_second=5.0), shares=shares)
+    waiting = [want(ATTENDED, count=999), want(UNATTENDED, count=999), want(BATCH, count=999)]
+    lanes = [grant.lane for grant in calls(Book(), 400, *waiting, budget=budget)]
+    assert [lanes.count(lane) for lane in range(3)] == [pytest.approx(n, abs=2) for n in expected]
 
 
 def test_a_lane_without_a_share_waits_until_the_others_are_empty() -> None:

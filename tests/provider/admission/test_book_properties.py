@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from minispine.domain.lanes import LANES
+from minispine.domain.lanes import LANES, Lane
 from minispine.provider.admission.book import (
     BLOCK_US,
     BLOCKS_FROM_PER_S,
@@ -136,7 +136,7 @@ class Slots(RuleBasedStateMachine):
     def check(self, worker: str, taken: Taken, room: int, ahead: int) -> None:
         """No slot is before what it takes until it is at hand, nor too far ahead; none is for what does not wait."""
         assert len(taken.grants) <= room
-        wanted = defaultdict(int)
+        wanted: dict[Group, int] = defaultdict(int)
         for grant in taken.grants:
             rate = self.budget.limit(grant.asid).per_second
             reach = BLOCK_US if rate >= BLOCKS_FROM_PER_S else LEAD_US
@@ -303,7 +303,7 @@ Slots.TestCase.settings = settings(max_examples=60, stateful_step_count=40, dead
 
 
 @pytest.mark.requirement("SMSP-PERF-001", "a")
-class TestSlots(Slots.TestCase):  # type: ignore[name-defined,misc]
+class TestSlots(Slots.TestCase):  # type: ignore[valid-type,misc]
     """The state machine, as pytest finds it."""
 
 
@@ -353,7 +353,7 @@ shares = st.fixed_dictionaries(
 @given(orders=several, shares=shares, at=st.lists(st.sampled_from(WORKERS), min_size=3, max_size=3))
 @pytest.mark.requirement("SMSP-PERF-007", "a")
 def test_a_lower_lane_gets_its_share_and_no_more(
-    orders: list[list[str]], shares: dict[str, float], at: list[str]
+    orders: list[list[str]], shares: dict[Lane, float], at: list[str]
 ) -> None:
     """Of any slots for which all lanes wait, at whichever workers, a lower lane gets its share to within two, the first
     lane gets all others, and no two slots in a row are given to lower lanes."""

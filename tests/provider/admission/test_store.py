@@ -141,7 +141,8 @@ def work_and_stop(url: str, parent: Connection) -> None:
 
 def stopped(process: BaseProcess) -> bool:
     assert process.pid is not None
-    return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT | os.WEXITED).si_code == os.CLD_STOPPED
+    result = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT | os.WEXITED)
+    return result is not None and result.si_code == os.CLD_STOPPED
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tells a stopped process by Linux's words")
