@@ -130,6 +130,8 @@ class _Line:
         self.last_turn = False
         """Whether those who had not shown themselves have been passed over already, and nobody is waited for next."""
         self.granted_s = -math.inf
+        self.crowded = False
+        """Whether somebody still waited here after the last look, so that there will be another."""
         self.open: deque[_Slot] = deque()
         """Slots for whoever comes, by their moments."""
         self._rate_per_s = 0.0
@@ -363,19 +365,19 @@ class Admission:
         loop = asyncio.get_running_loop()
         now_s = self.monotonic()
         call = Call(arrived_s, leave_by_s, loop.create_future())
-        others_wait = any(other.unmet for other in self._queues if other.place.asid == queue.place.asid)
         queue.add(call)
         self._waiting += 1
         self._desk_stale = True
-        waiting = metrics.waiting(self._service, LANES[queue.place.lane])
-        waiting.inc()
+        waiting = None
         ending = loop.call_later(leave_by_s - now_s, self._too_late, queue, call)
         if slot is not None:
             self._assign(slot, queue)
             self._depart_soon()
         else:
+            waiting = metrics.waiting(self._service, LANES[queue.place.lane])
+            waiting.inc()
             self._fresh.append((queue, call))
-            self._look_by(self._looked_s + MORE_COME_S if others_wait else now_s)
+            self._look_by(self._looked_s + MORE_COME_S if self._line(queue.place.asid).crowded else now_s)
         try:
             given: Slot = await call.future
         except BaseException:
@@ -384,7 +386,8 @@ class Admission:
             raise
         finally:
             ending.cancel()
-            waiting.dec()
+            if waiting is not None:
+                waiting.dec()
             self._waiting -= 1
             self._desk_stale = True
             queue.discard(call)
@@ -562,14 +565,13 @@ class Admission:
 
     def _plan(self, now_s: float) -> None:
         """Set when the next look is due, unless one is due sooner for whoever came meanwhile."""
-        unmet = self._queues.unmet()
-        if not unmet:
-            if self._shown:
-                self._look_by(now_s)
-            return
-        self._look_by(now_s + SHOW_EVERY_S)
-        for asid in {queue.place.asid for queue in unmet}:
-            self._look_by(self._line(asid).look_s)
+        asids = {queue.place.asid for queue in self._queues.unmet()}
+        for asid, line in self._lines.items():
+            line.crowded = asid in asids
+            if line.crowded:
+                self._look_by(min(line.look_s, now_s + SHOW_EVERY_S))
+        if not asids and self._shown:
+            self._look_by(now_s)
 
     def _plan_line(self, line: _Line, part: _Part, taken: Taken, now_s: float, *, room: bool) -> None:
         """Set when to look for the next slot of one ASID."""
