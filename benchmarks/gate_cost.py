@@ -8,6 +8,7 @@ benchmarks.gate_cost``), so that what a microsecond is worth at the time is the 
 import asyncio
 import itertools
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ import uvloop
 
 from benchmarks.clients import random_moments
 from minispine.domain.operations import NationalService
+from minispine.observe.metrics import MULTIPROCESS_DIRECTORY
 from minispine.provider.admission import Admission
 from minispine.provider.admission.store import SlotStore
 from minispine.storage import Database
@@ -54,7 +56,11 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 def measured(*, seconds: float, rounds: int = 5) -> Cost:
     """Measure in a process of its own; `seconds` is how long each way lasts in all."""
     command = [sys.executable, "-m", "benchmarks.gate_cost", str(seconds / rounds), str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {MULTIPROCESS_DIRECTORY: folder}  # metrics cost what they do in a worker
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1], env=environment
+        )
     if done.returncode:
         raise SystemExit(f"what admission costs cannot be measured: {done.stderr[-2000:]}")
     return msgspec.json.decode(done.stdout, type=Cost)

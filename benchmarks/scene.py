@@ -24,8 +24,6 @@ from minispine.keys import pki
 from minispine.keys.pki import Kind
 
 DATABASES: Final = ("sqlite", "postgresql")
-FREE_PER_S: Final = 10_000.0
-"""A budget that nobody waits for."""
 SHARES: Final = {"unattended": 0.10, "batch": 0.05}
 """What lower lanes are guaranteed, as in the table that ships."""
 
@@ -78,7 +76,10 @@ class Scene:
     def provider(
         self, database: str, clients: Mapping[str, Sequence[str]], *, nodes: int, workers: int
     ) -> Iterator[Provider]:
-        """Make a provider that is not started, with these clients and the options of their registration."""
+        """Make a provider that is not started, with these clients and the options of their registration.
+
+        Its budget is one that nobody waits for.
+        """
         self._providers += 1
         with contextlib.ExitStack() as stack:
             houses = [stack.enter_context(self._house(number)) for number in range(nodes)]
@@ -98,9 +99,7 @@ class Scene:
                 first.register(name, "--timeout", f"{TIMEOUT_S:g}", *options)
             for house in houses[1:]:
                 shutil.copytree(first.audit_keys, house.audit_keys)
-            provider = Provider(houses)
-            provider.limit(FREE_PER_S)
-            yield provider
+            yield Provider(houses)
 
     def _house(self, number: int) -> House:
         folder = self._folder / f"house-{self._providers}-{number}"
