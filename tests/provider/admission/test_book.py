@@ -420,6 +420,16 @@ def test_of_a_block_what_waits_in_a_higher_lane_elsewhere_is_left_out() -> None:
     assert len(look(book, T0, want(BATCH, count=50), budget=budget).grants) == 6
 
 
+def test_a_worker_with_nothing_left_to_ask_for_has_left_nothing_to_others() -> None:
+    budget = ServiceBudget(default=Limit(per_second=200.0))
+    book = Book()
+    look(book, T0, want(ATTENDED, count=4), budget=budget, at="w2", room=1)
+    taken = look(book, T0, want(BATCH), budget=budget)
+    assert len(taken.grants) == 1
+    assert taken.next_at is None
+    assert not taken.left_to_others
+
+
 def test_of_a_block_no_slots_are_left_for_calls_beyond_a_clients_own_limit() -> None:
     budget = ServiceBudget(default=Limit(per_second=200.0), clients={"slow": Limit(per_second=1.0)})
     book = Book()
@@ -483,6 +493,16 @@ def test_a_clock_that_was_put_back_holds_the_budget_up_for_little_more_than_a_se
     following = look(book, now, want(BATCH), at="w2").next_at
     assert following is not None
     assert following <= now + SECOND + FURTHEST_US + 2 * INTERVAL
+
+
+def test_a_failure_from_before_the_clock_was_put_back_shuts_nobody_out_until_then() -> None:
+    budget = ServiceBudget(default=Limit(per_second=5.0, per_minute=10))
+    book = Book(lost_at=T0)
+    distrust(book, T0, budget)
+    now = T0 - 3600 * SECOND
+    following = look(book, now, want(asid=OTHER_ASID), budget=budget).next_at
+    assert following is not None
+    assert now + 60 * SECOND <= following <= now + 62 * SECOND
 
 
 def test_calls_of_several_seconds_still_count_when_the_clock_was_put_back() -> None:

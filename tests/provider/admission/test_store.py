@@ -363,6 +363,10 @@ def synchronous(database: Database, store: Store) -> list[object]:
 
 def test_commits_of_everybody_else_stay_as_durable_as_they_were(database: Database, store: SlotStore) -> None:
     durable = 2 if database.kind == "sqlite" else "on"
+    store.change(count, distrust=distrusted)
+    store.close()  # while the pool would still have room for its connection
+    for each in Store:
+        assert synchronous(database, each) == [durable] * 6
     for _ in range(2):
         store.change(count, distrust=distrusted)
         assert store._session is not None

@@ -133,9 +133,7 @@ class SlotStore:
     def _connected(self) -> Session:
         if self._session is None:
             self._session = self._database.session(Store.REGISTRY)
-            if self._session.kind == "sqlite":
-                self._session.run("PRAGMA synchronous = NORMAL")
-            elif self._flushes_in_time(self._session):
+            if self._session.kind == "postgresql" and self._flushes_in_time(self._session):
                 self._session.run("SET synchronous_commit = off")
         return self._session
 
