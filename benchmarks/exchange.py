@@ -54,7 +54,7 @@ def _level(described: dict[str, Any], pids: list[int], connections: int, seconds
 
 def _stages(management_url: str) -> dict[str, float]:
     text = fetch(f"{management_url}/metrics").decode()
-    found = re.findall(r'minispine_stage_seconds_total\{stage="([^"]+)"\} ([0-9.e+-]+)', text)
+    found = re.findall(r'minispine_stage_seconds_sum\{stage="([^"]+)"\} ([0-9.e+-]+)', text)
     return {stage: float(value) for stage, value in found}
 
 

@@ -1,5 +1,6 @@
 """A provider's life: told to stop, killed, started twice, cut off from its database, from Spine, from its clients."""
 
+import itertools
 import signal
 import socket
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from minispine.audit import reading
+from minispine.domain import nhs_number
 from minispine.storage import Database
 from tests.journeys.conftest import HouseMaker
 from tests.journeys.house import MINISPINE, House, Spine, alive, head, until
@@ -23,8 +25,13 @@ from tests.journeys.test_questions import five
 SLOW = {"action": "delay", "seconds": 1.0}
 
 
+NOBODYS = filter(nhs_number.is_valid, map(str, itertools.count(9434765919)))
+"""Numbers that nobody has."""
+
+
 def question() -> Message:
-    return Message(VERIFY, nhs_number="9434765919", birth_date="20090310")
+    """A question that is on nobody else's way: the same one would be asked once."""
+    return Message(VERIFY, nhs_number=next(NOBODYS), birth_date="20090310")
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,23 @@ from minispine.audit.catalogue import check
 from minispine.audit.events import AuditUnavailable, Entry, Event, EventType, GuardFailed, Receipt
 from minispine.config.settings import Exchange as Limits
 from minispine.domain.identity import AccessMethod, AuditId
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import NationalService, Operation
-from minispine.domain.outcome import Found, InputRefused, Outcome
+from minispine.domain.outcome import Found, InputRefused, Outcome, Unavailable
 from minispine.domain.patient import Practice, SpineAddress, SpineName, SpineRecord, SpineRegistration, SpineTelecom
 from minispine.domain.question import Question
 from minispine.domain.request import PdsRequest
-from minispine.provider.admission import Admission
+from minispine.provider.cache import Kept, Scope
 from minispine.provider.clients import CertificateNames, ClientCertificate, Registration
-from minispine.provider.exchange import Answer, Call, Exchanges
+from minispine.provider.exchange import SIDE, Answer, Call, Exchanges
+from minispine.provider.flights import Flights
 from minispine.provider.in_force import Client, InForce
-from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
+from minispine.spine.ports import Asked, Attempt, CallResult, MessageIds, NoSlot, Sender, Turns
+from minispine.storage import StorageUnavailable
 from minispine.vocabulary import oids
 from minispine.vocabulary.asids import load_asids
 from minispine.vocabulary.budgets import shipped_budgets
-from minispine.vocabulary.cache_rules import shipped_cache_rules
+from minispine.vocabulary.cache_rules import CacheRule, CacheRules, shipped_cache_rules
 from minispine.vocabulary.codes import shipped_vocabulary
 from minispine.vocabulary.spine_codes import shipped_spine_codes
 from minispine.wire import itk, pds, soap
@@ -117,6 +120,9 @@ class ToldSpine:
         self.refuses: InputRefused | None = None
         self.silent: asyncio.Event | None = None
         """Set when a question has come that is never answered."""
+        self.is_shut = False
+        self.until: asyncio.Event | None = None
+        """Answers wait for it, where it is there."""
 
     def refusal(self, question: Question) -> InputRefused | None:
         return self.refuses
@@ -124,8 +130,21 @@ class ToldSpine:
     def interaction(self, question: Question) -> str:
         return f"ask-{type(question).__name__}"
 
-    async def ask(self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float) -> Asked:
+    async def prepare(self, calls: int) -> int:
+        return calls
+
+    def shut(self) -> bool:
+        return self.is_shut
+
+    async def ask(
+        self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float, turns: Turns
+    ) -> Asked:
         assert timeout_s > 0
+        try:
+            slot = await turns.wait()
+        except NoSlot as busy:
+            return Asked(outcome=Unavailable(event="transport.timeout"), attempts=(), busy=busy)
+        assert slot.use()
         if self.silent is not None:
             self.silent.set()
             await asyncio.Event().wait()
@@ -133,6 +152,9 @@ class ToldSpine:
         durable = str([event.data for event in self._log.events])
         self.recorded_before.append(all(one.message_id in durable and one.hl7_id in durable for one in ids))
         outcome = self.told.pop(0)
+        if self.until is not None:
+            await self.until.wait()
+        slot.finish("succeeded")
         attempt = Attempt(
             ids=ids[0],
             interaction=self.interaction(question),
@@ -144,6 +166,73 @@ class ToldSpine:
             outcome=outcome,
         )
         return Asked(outcome=outcome, attempts=(attempt,))
+
+
+class _Slot:
+    def use(self) -> bool:
+        return True
+
+    def finish(self, result: CallResult) -> None:
+        assert result == "succeeded"
+
+
+class OpenAdmission:
+    """Slots for everybody, unless `busy` says otherwise; `before` is awaited before each."""
+
+    def __init__(self) -> None:
+        self.busy: NoSlot | None = None
+        self.asked: list[tuple[str, Lane, str, int]] = []
+        self.before: list[asyncio.Event | NoSlot] = []
+
+    def refusal(self, *, asid: str, lane: Lane, client: str, calls: int, time_left_s: float) -> NoSlot | None:
+        self.asked.append((asid, lane, client, calls))
+        return self.busy
+
+    def turns(self, *, asid: str, lane: Lane, client: str, deadline_s: float) -> Turns:
+        return _Turns(self.before)
+
+
+class _Turns:
+    def __init__(self, before: list[asyncio.Event | NoSlot]) -> None:
+        self._before = before
+
+    async def wait(self) -> _Slot:
+        first = self._before.pop(0) if self._before else None
+        if isinstance(first, NoSlot):
+            raise first
+        if first is not None:
+            await first.wait()
+        return _Slot()
+
+
+class ToldCache:
+    """A cache that keeps nothing by itself: `kept` has what it gives, by kind of question."""
+
+    def __init__(self, rules: Callable[[], CacheRules]) -> None:
+        self._rules = rules
+        self.kept: dict[type, Kept] = {}
+        self.stale: dict[type, Kept] = {}
+        """What it gives while Spine is unavailable."""
+        self.learnt: list[tuple[Question, Outcome, Scope]] = []
+        self.away = False
+
+    def concerns(self, operation: Operation, client: str) -> CacheRule | None:
+        return self._rules().rule(operation, client)
+
+    async def answer(self, question: Question, scope: Scope, *, outage: bool) -> Kept | None:
+        return (self.stale if outage else self.kept).get(type(question))
+
+    async def learn(self, question: Question, outcome: Outcome, scope: Scope, *, exchange: str) -> None:
+        if self.away:
+            raise StorageUnavailable("away")
+        self.learnt.append((question, outcome, scope))
+
+
+class Counted(list[tuple[str, str, str, str]]):
+    """What throughput was told: operation, organisation, lane, outcome."""
+
+    def count(self, *, operation: str, organisation: str, lane: str, outcome: str) -> None:
+        self.append((operation, organisation, lane, outcome))
 
 
 class KnownPractices:
@@ -164,7 +253,9 @@ class Scene:
         self.spine_codes = shipped_spine_codes()
         self.vocabulary = shipped_vocabulary("pds")
         self.cache_rules = shipped_cache_rules()
-        self.admission = Admission(max_in_flight=10, max_waiting=10)
+        self.admission = OpenAdmission()
+        self.cache = ToldCache(lambda: self.cache_rules)
+        self.counted = Counted()
         self.has_room = True
         self.on_refresh: Callable[[], None] = lambda: None
         self.gone: Callable[[], bool] = lambda: False
@@ -198,6 +289,9 @@ class Scene:
             spine=self.spine,
             organisations=KnownPractices(),
             admission=self.admission,
+            cache=self.cache,
+            flights=Flights(SIDE),
+            throughput=self.counted,
             has_room=lambda: self.has_room,
             now=lambda: NOW_US,
             new_id=self.new_id,

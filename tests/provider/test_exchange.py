@@ -25,13 +25,16 @@ from minispine.domain.outcome import (
 )
 from minispine.domain.patient import SpineAddress, SpineName, SpineTelecom
 from minispine.domain.question import CrossCheck, Retrieval, Trace
-from minispine.provider.admission import Admission
+from minispine.provider.cache import Kept
 from minispine.provider.clients import Compatibility
 from minispine.provider.exchange import Answer
+from minispine.spine.ports import NoSlot
+from minispine.vocabulary.cache_rules import load_cache_rules
+from minispine.vocabulary.cache_rules import shipped_document as shipped_rules
 from minispine.vocabulary.spine_codes import load_spine_codes, shipped_document
 from minispine.wire import soap
 from tests.audit.conftest import VAULT
-from tests.provider.conftest import BY_NAME, BY_NUMBER, FOUND, NUMBER, RECORD, Scene, read, replace
+from tests.provider.conftest import BY_NAME, BY_NUMBER, FOUND, JSMITH, NUMBER, RECORD, Scene, read, replace
 
 VERIFY = Operation.VERIFY_NHS_NUMBER
 FIND = Operation.GET_NHS_NUMBER
@@ -581,18 +584,189 @@ def test_nothing_is_asked_after_the_message_has_run_out(scene: Scene) -> None:
 
 
 def test_busy_is_503_with_retry_after_and_a_retryable_fault(scene: Scene) -> None:
-    scene.admission = Admission(max_in_flight=1, max_waiting=0)
-
-    async def while_another_is_served() -> Answer:
-        async with scene.admission.turn(asyncio.get_running_loop().time() + 60):
-            return await scene.exchanges().serve(scene.call(scene.message()))
-
-    answer = asyncio.run(while_another_is_served())
-    assert answer.status == 503
-    assert answer.retry_after_s is not None
-    assert answer.retry_after_s >= 1
-    assert read(answer).code == "2100"
+    scene.admission.busy = NoSlot(17)
+    answer = scene.serve(scene.message(BY_SEARCH, **BY_NAME))
+    assert (answer.status, answer.retry_after_s, read(answer).code) == (503, 17, "2100")
     refused(scene, "busy")
+    assert scene.admission.asked == [("200000000999", "attended", "ward", 2)]
+    assert scene.log.types() == [["exchange.received", "exchange.refused", "exchange.replied"]]
+
+
+def test_there_is_a_bound_to_the_requests_in_hand(scene: Scene) -> None:
+    scene.limits = replace(scene.limits, max_in_flight=1, max_waiting=1)
+    first, second, third = together(scene, [scene.message(VERIFY, **BY_NUMBER) for _ in range(3)], FOUND)
+    assert [first.label, second.label] == ["SMSP-0000"] * 2
+    assert (third.status, third.retry_after_s) == (503, 1)
+    assert len([entry for entry in scene.log.entries if any(body.name == "request" for body in entry.bodies)]) == 2
+
+
+@pytest.mark.requirement("SMSP-PERF-001", "c")
+def test_a_second_question_that_finds_no_slot_is_busy_too_and_what_was_asked_is_on_record(scene: Scene) -> None:
+    ready = asyncio.Event()
+    ready.set()
+    scene.admission.before = [ready, NoSlot(3)]
+    answer = scene.serve(scene.message(BY_SEARCH, **BY_NAME), FOUND)
+    assert (answer.status, answer.retry_after_s) == (503, 3)
+    assert scene.log.types()[-1] == ["exchange.spine-answered", "exchange.refused", "exchange.replied"]
+    assert scene.log.entries[-1].closes
+
+
+# ── what is kept ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FETCHED = Kept(outcome=FOUND, age_s=61, from_exchange="EARLIER", rule="ward", stale=False)
+STALE = replace(FETCHED, age_s=7200, stale=True)
+UNREACHABLE = Unavailable(event="transport.unreachable")
+
+
+def keeping(scene: Scene) -> Scene:
+    document = shipped_rules() | {
+        "rule": [{"name": "ward", "service": "pds", "ttl_s": 600, "outage_s": 7200, "reason": "trial"}]
+    }
+    scene.cache_rules = load_cache_rules(document)
+    return scene
+
+
+@pytest.mark.requirement("SMSP-AUDIT-006", "a")
+def test_a_kept_answer_needs_one_record_and_no_question(scene: Scene) -> None:
+    keeping(scene).cache.kept = {CrossCheck: FETCHED, Retrieval: FETCHED}
+    answer = scene.ask(BY_NHS_NUMBER, **BY_NUMBER)
+    assert (answer.label, answer.age_s) == ("SMSP-0000", 61)
+    assert read(answer, BY_NHS_NUMBER).patient.name.family == "LANGAN"
+    assert scene.spine.asked == []
+    assert scene.log.types() == [
+        ["exchange.received", *["exchange.answered-from-cache"] * 2, "exchange.replied"],
+    ]
+    assert scene.log.entries[0].guard is not None
+    assert scene.log.only(EventType.EXCHANGE_REPLIED).data["source"] == "cache"
+    kept = scene.log.events[1]
+    assert (kept.data, kept.private["from_exchange"]) == ({"age_s": 61, "rule": "ward"}, "EARLIER")
+
+
+def test_a_proof_that_is_kept_leaves_one_question_for_spine(scene: Scene) -> None:
+    keeping(scene).cache.kept = {CrossCheck: FETCHED}
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, **BY_NUMBER)
+    assert (answer.label, answer.age_s) == ("SMSP-0000", 61)
+    assert [type(question) for question, _ in scene.spine.asked] == [Retrieval]
+    assert scene.admission.asked[0][3] == 1
+    assert scene.log.types()[0] == [
+        *("exchange.received", "exchange.answered-from-cache", "exchange.asked", "exchange.reserved")
+    ]
+    assert scene.log.only(EventType.EXCHANGE_REPLIED).data["source"] == "spine"
+    assert [type(question) for question, _, _ in scene.cache.learnt] == [Retrieval]
+
+
+@pytest.mark.requirement("SMSP-ERR-006", "g")
+@pytest.mark.requirement("SMSP-PERF-006", "b", "d")
+@pytest.mark.requirement("SMSP-AUDIT-006", "a")
+@pytest.mark.parametrize("shut", [False, True])
+def test_what_is_kept_answers_while_spine_is_unavailable(scene: Scene, shut: bool) -> None:
+    keeping(scene).cache.stale = {CrossCheck: STALE, Retrieval: STALE}
+    scene.spine.is_shut = shut
+    answer = scene.ask(BY_NHS_NUMBER, *([] if shut else [UNREACHABLE]), **BY_NUMBER)
+    reply = read(answer, BY_NHS_NUMBER)
+    assert (reply.code, reply.patient.name.family, answer.age_s) == ("SMSP-0003", "LANGAN", 7200)
+    assert len(scene.spine.asked) == (0 if shut else 1)  # not asked again for the second question
+    replied = scene.log.only(EventType.EXCHANGE_REPLIED)
+    assert (replied.data["source"], replied.data["cause"]) == ("cache", "cache.spine-unavailable")
+    assert len(scene.log.entries) == (1 if shut else 2)
+
+
+@pytest.mark.requirement("SMSP-PERF-006", "c")
+@pytest.mark.parametrize("shut", [False, True])
+def test_nothing_kept_and_spine_unavailable_is_said_at_once(scene: Scene, shut: bool) -> None:
+    keeping(scene).cache.stale = {CrossCheck: STALE}
+    scene.spine.is_shut = shut
+    answer = scene.ask(BY_NHS_NUMBER, *([] if shut else [UNREACHABLE]), **BY_NUMBER)
+    assert (answer.label, answer.age_s, read(answer, BY_NHS_NUMBER).patient) == ("SMSP-0004", None, None)
+
+
+def test_without_a_rule_what_is_kept_is_not_even_looked_at(scene: Scene) -> None:
+    scene.cache.kept = scene.cache.stale = {CrossCheck: FETCHED}
+    assert scene.ask(VERIFY, UNREACHABLE, **BY_NUMBER).label == "SMSP-0004"
+
+
+def test_every_answer_of_spine_is_learnt_from_also_where_nothing_is_kept_for_the_client(scene: Scene) -> None:
+    scene.ask(VERIFY, Superseded(event="pds.44", nhs_number=NEW_NUMBER), **BY_NUMBER)
+    [(question, outcome, scope)] = scene.cache.learnt
+    assert (type(question), type(outcome)) == (CrossCheck, Superseded)
+    assert (scope.client, scope.asid, scope.organisation, scope.side) == ("ward", "200000000999", "RXX", "hl7v3")
+
+
+def test_no_answer_leaves_before_what_it_shows_to_be_wrong_is_deleted(scene: Scene) -> None:
+    scene.cache.away = True
+    answer = scene.ask(VERIFY, NOT_FOUND, **BY_NUMBER)
+    assert (answer.label, read(answer).code) == ("fault-2100", "2100")
+
+
+# ── one question asked once ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def together(scene: Scene, bodies: list[bytes], *told: Outcome, first_gone: bool = False) -> list[Answer]:
+    """Serve requests at the same time; Spine answers when all of them wait."""
+
+    async def story() -> list[Answer]:
+        scene.spine.told = list(told)
+        scene.spine.until = asyncio.Event()
+        exchanges = scene.exchanges()
+        serving = [asyncio.ensure_future(exchanges.serve(scene.call(body))) for body in bodies]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        if first_gone:
+            serving[0].cancel()
+            for _ in range(50):
+                await asyncio.sleep(0)
+        scene.spine.until.set()
+        return await asyncio.gather(*serving)
+
+    return asyncio.run(story())
+
+
+def test_the_same_question_at_the_same_time_is_asked_once(scene: Scene) -> None:
+    answers = together(scene, [scene.message(VERIFY, **BY_NUMBER) for _ in range(3)], FOUND)
+    assert [answer.label for answer in answers] == ["SMSP-0000"] * 3
+    assert len(scene.spine.asked) == 1
+    asked = scene.log.only(EventType.EXCHANGE_ASKED)
+    leader = next(entry.exchange for entry in scene.log.entries if asked in entry.events)
+    shared = [event for event in scene.log.events if event.type is EventType.EXCHANGE_SHARED]
+    assert len(shared) == 2
+    for event in shared:
+        assert (event.data["leader"], event.data["message_id"]) == (leader, asked.data["message_id"])
+        assert event.private == {"nhs_number": NUMBER}
+    followers = [entry for entry in scene.log.entries if any(event in shared for event in entry.events)]
+    for entry in followers:
+        assert [body.name for body in entry.bodies] == ["spine-answer-1", "reply"]
+        assert entry.closes
+    assert len(scene.admission.asked) == 1  # who follows needs no slot
+
+
+def test_another_organisation_asks_by_itself(scene: Scene) -> None:
+    other = scene.message(VERIFY, identity=JSMITH.replace("RXX", "RYY"), **BY_NUMBER)
+    together(scene, [scene.message(VERIFY, **BY_NUMBER), other], FOUND, FOUND)
+    assert len(scene.spine.asked) == 2
+
+
+def test_a_follower_outlives_its_leader(scene: Scene) -> None:
+    bodies = [scene.message(VERIFY, **BY_NUMBER) for _ in range(3)]
+    answers = together(scene, bodies, FOUND, FOUND, first_gone=True)
+    assert [answer.label for answer in answers] == ["fault-2100", "SMSP-0000", "SMSP-0000"]
+    assert len(scene.spine.asked) == 2  # the second asked anew, for itself and the third
+    durable = str([event.data for event in scene.log.events if event.type is EventType.EXCHANGE_RESERVED])
+    answered = scene.log.only(EventType.EXCHANGE_SPINE_ANSWERED)
+    assert answered.data["message_id"] in durable
+
+
+def test_every_request_that_is_answered_is_counted(scene: Scene) -> None:
+    scene.ask(VERIFY, FOUND, **BY_NUMBER)
+    scene.serve(b"no message")
+    assert scene.counted == [
+        ("verifyNHSNumber", "RXX", "attended", "SMSP-0000"),
+        ("unknown", "", "attended", "fault-1000"),
+    ]
+
+
+def test_an_organisation_that_the_client_may_not_act_for_is_not_counted_by_its_name(scene: Scene) -> None:
+    scene.serve(scene.message(identity="urn:nhs-uk:identity:ods:RZZ:jsmith"))
+    assert scene.counted == [("verifyNHSNumber", "", "attended", "fault-3000")]
 
 
 # ── tables and switches ─────────────────────────────────────────────────────────────────────────────────────────────

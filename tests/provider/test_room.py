@@ -14,7 +14,7 @@ from minispine.config.settings import Storage
 from minispine.domain.outcome import Unavailable
 from minispine.observe import metrics
 from minispine.observe.log import configure
-from minispine.provider.exchange import TIMED_OUT
+from minispine.provider.asking import TIMED_OUT
 from minispine.provider.room import LOOK_S, Room
 from tests.provider.conftest import Scene
 

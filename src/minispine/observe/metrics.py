@@ -29,9 +29,47 @@ EXCHANGES: Final = Counter(
 EXCHANGE_SECONDS: Final = Histogram(
     "minispine_exchange_seconds", "From a request read to its answer written", ("operation",), buckets=_SECONDS
 )
-STAGE_SECONDS: Final = Counter("minispine_stage_seconds", "Time spent in each stage of exchanges", ("stage",))
-IN_FLIGHT: Final = Gauge("minispine_in_flight", "Requests being served", multiprocess_mode="livesum")
-WAITING: Final = Gauge("minispine_waiting", "Requests waiting for their turn", multiprocess_mode="livesum")
+STAGE_SECONDS: Final = Histogram(
+    "minispine_stage_seconds", "Time spent in each stage of an exchange", ("stage",), buckets=_SECONDS
+)
+LAST_MINUTE: Final = Gauge(
+    "minispine_exchanges_last_minute", "Requests answered in the last 60 seconds", multiprocess_mode="livesum"
+)
+IN_FLIGHT: Final = Gauge(
+    "minispine_in_flight",
+    "Calls to a national service that are not answered yet",
+    ("service",),
+    multiprocess_mode="livesum",
+)
+CONCURRENCY: Final = Gauge(
+    "minispine_concurrency_limit", "How many such calls there may be at once", ("service",), multiprocess_mode="livesum"
+)
+WAITING: Final = Gauge(
+    "minispine_waiting", "Calls waiting for a slot of the budget", ("service", "lane"), multiprocess_mode="livesum"
+)
+SLOT_SECONDS: Final = Histogram(
+    "minispine_slot_seconds", "How long calls waited for a slot", ("service", "lane"), buckets=_SECONDS
+)
+SLOTS: Final = Counter(
+    "minispine_slots",
+    "Slots of the budget taken: used, or lost because nothing left in time",
+    ("service", "asid", "result"),
+)
+BUDGET_PER_SECOND: Final = Gauge(
+    "minispine_budget_per_second", "The limit in force", ("service", "asid"), multiprocess_mode="livemostrecent"
+)
+CACHE: Final = Counter(
+    "minispine_cache",
+    "Questions to what is kept: fresh, stale, miss; and what became of it: kept, forgotten, stripped, gone",
+    ("service", "result"),
+)
+SHARED: Final = Counter("minispine_shared", "Questions answered by another's that was on its way", ("service",))
+RETRIES: Final = Counter(
+    "minispine_retries", "Calls that repeat another: made, or refused by their budget", ("service", "result")
+)
+SPINE_SECONDS: Final = Histogram(
+    "minispine_spine_seconds", "From a call's first byte to its whole answer", ("interaction",), buckets=_SECONDS
+)
 SPINE_CALLS: Final = Counter("minispine_spine_calls", "Messages to Spine, by what came", ("interaction", "outcome"))
 PEERS_REFUSED: Final = Counter("minispine_peers_refused", "Connections without an identified client", ("reason",))
 REFUSALS: Final = Counter("minispine_refusals", "Requests answered without an outcome of Spine, by reason", ("reason",))
@@ -88,6 +126,10 @@ stage_seconds: Final = cache(STAGE_SECONDS.labels)
 exchanges: Final = cache(EXCHANGES.labels)
 exchange_seconds: Final = cache(EXCHANGE_SECONDS.labels)
 spine_calls: Final = cache(SPINE_CALLS.labels)
+spine_seconds: Final = cache(SPINE_SECONDS.labels)
+slot_seconds: Final = cache(SLOT_SECONDS.labels)
+slots: Final = cache(SLOTS.labels)
+waiting: Final = cache(WAITING.labels)
 client_certificate_days: Final = cache(CLIENT_CERTIFICATE_DAYS.labels)
 """The same with their labels looked up once: these are counted for every request."""
 

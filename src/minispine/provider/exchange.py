@@ -1,8 +1,8 @@
 """The path of one request, from the bytes of an identified client to its answer.
 
-`Exchanges.serve` reads like the picture in docs/architecture.md: wire, clients, identify, audit, admission, Spine,
-vocabulary, wire, audit. What it promises (Law 1): nothing is asked before the ids of what is asked are durable, and
-no answer is returned before its record is. Where that cannot be kept the client gets a retryable fault.
+`Exchanges.serve` reads like the picture in docs/architecture.md: wire, clients, identify, cache, audit, admission,
+Spine, vocabulary, wire, audit. What it promises (Law 1): nothing is asked before the ids of what is asked are durable,
+and no answer is returned before its record is. Where that cannot be kept the client gets a retryable fault.
 """
 
 import asyncio
@@ -17,28 +17,39 @@ import msgspec
 from minispine.audit.events import AuditUnavailable, Entry, Guard, GuardFailed, Receipt
 from minispine.config.settings import Exchange as Limits
 from minispine.domain import nhs_number
-from minispine.domain.identity import IdentityRefused
+from minispine.domain.identity import Identified, IdentityRefused
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import Operation
-from minispine.domain.outcome import Found, Outcome, Unavailable, Unusable, kind_of
+from minispine.domain.outcome import Found, Unusable
 from minispine.domain.patient import Patient
 from minispine.domain.presentation import NotPresentable, present
-from minispine.domain.question import Question, Retrieval
 from minispine.domain.request import InvalidInput, PdsRequest, Reply, Source
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, log, where
 from minispine.provider import room
-from minispine.provider.admission import Admission, Busy
+from minispine.provider.asking import Asker, Asking, ClientGone, Ended, Keeping
+from minispine.provider.cache import Scope
 from minispine.provider.clients import CertificateNames, Registration, accepts, denial, in_networks
+from minispine.provider.flights import Flights
 from minispine.provider.identify import identify
 from minispine.provider.in_force import Client, InForce
 from minispine.provider.services import pds as service
 from minispine.provider.trail import Trail
-from minispine.spine.ports import MessageIds, OrganisationsPort, PdsPort, Sender
+from minispine.spine.ports import MessageIds, NoSlot, OrganisationsPort, PdsPort, Sender, Turns
+from minispine.storage import StorageUnavailable
 from minispine.wire import itk, pds, soap
 
 INVALID_INPUT: Final = "input.invalid"
 UNUSABLE_DATA: Final = "answer.data"
-TIMED_OUT: Final = "transport.timeout"
+SPINE_UNAVAILABLE: Final = "cache.spine-unavailable"
+"""The event that a kept answer stands for, where it is given because Spine is unavailable (SMSP-ERR-006 g)."""
+SIDE: Final = "hl7v3"
+"""The technology by which Spine is asked: part of what makes two questions the same."""
+
+TO_ANSWER_S: Final = 0.5
+TO_ANSWER_SHARE: Final = 0.1
+"""How much of the time that a client waits is kept for our own answer: so many seconds, or such a part if that is less.
+"""
 
 MOST_OWED: Final = 1000
 """How many records are kept for a log that is away; beyond that an exchange is closed as unknown at the next start."""
@@ -54,6 +65,23 @@ class Log(Protocol):
 
     async def append(self, entry: Entry) -> Receipt:
         """Make the entry durable, or raise `AuditUnavailable` or `GuardFailed`."""
+
+
+class Admitting(Protocol):
+    """The part of the admission to Spine that an exchange needs."""
+
+    def refusal(self, *, asid: str, lane: Lane, client: str, calls: int, time_left_s: float) -> NoSlot | None:
+        """Say whether so many calls of a newcomer cannot all leave in time; then it is refused at once."""
+
+    def turns(self, *, asid: str, lane: Lane, client: str, deadline_s: float) -> Turns:
+        """Give the slots of one exchange."""
+
+
+class Counting(Protocol):
+    """The part of the throughput records that an exchange needs."""
+
+    def count(self, *, operation: str, organisation: str, lane: str, outcome: str) -> None:
+        """Count a request that was answered."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +101,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes back: an HTTP status and a SOAP message. `label` is the response code or fault, for metrics."""
+    """What goes back: an HTTP status and a SOAP message. `label` is the response code or fault, for metrics.
+
+    `retry_after_s` and `age_s` become HTTP headers: when to try again, and how old a kept answer is.
+    """
 
     status: int
     body: bytes
     label: str
     retry_after_s: int | None = None
+    age_s: int | None = None
 
 
 class _Refusal(Exception):
@@ -105,6 +137,10 @@ def _fault(code: str, diagnostic: str) -> soap.Fault:
     return soap.Fault(kind="server" if code.startswith("2") else "client", code=code, diagnostic=diagnostic)
 
 
+def _busy_fault(retry_after_s: int) -> soap.Fault:
+    return _fault("2100", f"busy: try again in {retry_after_s} s")
+
+
 def _denied(reason: str) -> _Refusal:
     return _Refusal(reason, fault=_fault("3000", _DENIALS[reason]))
 
@@ -126,7 +162,10 @@ class Exchanges:
         log: Log,
         spine: PdsPort,
         organisations: OrganisationsPort,
-        admission: Admission,
+        admission: Admitting,
+        cache: Keeping,
+        flights: Flights,
+        throughput: Counting,
         has_room: Callable[[], bool],
         now: Callable[[], int],
         new_id: Callable[[], str],
@@ -139,9 +178,13 @@ class Exchanges:
         self._spine = spine
         self._organisations = organisations
         self._admission = admission
+        self._cache = cache
+        self._flights = flights
+        self._throughput = throughput
         self._has_room = has_room
         self._now = now
         self._new_id = new_id
+        self._in_hand = 0
         self._owed: deque[Entry] = deque()
         self._paying: asyncio.Task[None] | None = None
 
@@ -154,6 +197,17 @@ class Exchanges:
         """
         if not self._has_room():
             return await self._refuse_for_room(call)
+        limits = self._limits()
+        if self._in_hand >= limits.max_in_flight + limits.max_waiting:
+            return await self.refuse(msgspec.structs.replace(call, body=b""), "busy", _busy_fault(1), 1)
+        self._in_hand += 1
+        try:
+            return await self._in_full(call)
+        finally:
+            self._in_hand -= 1
+
+    async def _in_full(self, call: Call) -> Answer:
+        """Answer one request of those that are in hand."""
         began = time.perf_counter()
         trail = self._trail(call)
         operation = "unknown"
@@ -171,52 +225,58 @@ class Exchanges:
             answer = await self._cut_off(trail)
         except Exception as defect:
             answer = await self._defect(defect, request, trail)
-        metrics.exchanges(operation, answer.label).inc()
+        self._count(operation, trail, answer)
         metrics.exchange_seconds(operation).observe(time.perf_counter() - began)
         return answer
 
     async def _serve(self, call: Call, request: itk.ItkRequest, trail: Trail) -> Answer:
         clock = _Stages()
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._time_left_s(call, request)
-        sender = self._permit(call.client.registration, request, trail)
+        deadline_s = self._deadline_s(call, request)
+        identified, sender = self._permit(call.client.registration, request, trail)
         asked_for = self._understand(call.client.registration, request, trail)
-        search_after_number = self._limits().not_verified_falls_back_to_search
-        questions = service.questions(asked_for, search_after_number=search_after_number)
-        question = next(questions)
-        if refusal := self._spine.refusal(question):
+        asking = Asking(
+            service.questions(asked_for, search_after_number=self._limits().not_verified_falls_back_to_search),
+            Asker(
+                sender=sender,
+                scope=self._scope(call, request, identified, sender),
+                lane=call.client.registration.lane,
+                exchange=trail.exchange,
+                deadline_s=deadline_s,
+            ),
+            trail,
+            spine=self._spine,
+            cache=self._cache,
+            flights=self._flights,
+            gone=call.gone,
+        )
+        if refusal := self._spine.refusal(asking.question):
             raise _Refusal("not-supported", event=refusal.event)
         if call.gone():
             return await self._abandon(trail, call)
-        if self._admission.full:
-            raise self._busy(self._admission.busy())
         clock.lap("read")
-
-        ids = self._reserve(asked_for.operation)
-        trail.asking(question, self._spine.interaction(question), ids[0][0], sender)
-        trail.reserved([each for turn, several in enumerate(ids) for each in several[0 if turn else 1 :]])
+        guard = _guard(call)
         try:
-            guard, cut_off = await _to_its_end(self._commit(trail.opening(_guard(call)), call, request, sender))
-        except _Refusal:
-            trail.withdraw_asking()
-            raise
-        trail.opened()
-        if cut_off:
-            raise asyncio.CancelledError
-        clock.lap("audit-asking")
-
-        try:
-            async with self._admission.turn(deadline_s):
-                clock.lap("queue")
-                if call.gone():
-                    return await self._abandon(trail, call)
-                outcome, retrieved = await self._ask(question, questions, ids, sender, trail, deadline_s)
+            ended = await asking.begin()
+            clock.lap("cache")
+            if ended is None:
+                turns = self._turns(asking, asked_for, call, sender, deadline_s)
+                ids, guard = await self._open(asking, asked_for, call, request, sender, trail)
+                clock.lap("audit-asking")
+                ended = await asking.go_on(ids, turns)
                 clock.lap("spine")
-        except Busy as busy:
+        except NoSlot as busy:
             raise self._busy(busy) from None
+        except ClientGone:
+            return await self._abandon(trail, call)
+        except StorageUnavailable as problem:
+            # What an answer showed to be wrong must be gone from what is kept before the answer leaves.
+            raise AuditUnavailable(str(problem)) from None
+        finally:
+            asking.close()
 
-        reply, event = await self._reply(call.client.registration, asked_for, outcome, retrieved, trail)
-        answer = self._write(reply, event, "spine", call, request, trail)
+        reply, event = await self._reply(call.client.registration, asked_for, ended, trail)
+        answer = self._write(reply, event, ended.source, call, request, trail)
+        answer = msgspec.structs.replace(answer, age_s=ended.age_s)
         clock.lap("answer")
         if call.gone():
             trail.undelivered()
@@ -269,7 +329,9 @@ class Exchanges:
         )
         return request
 
-    def _permit(self, registration: Registration, request: itk.ItkRequest, trail: Trail | None) -> Sender:
+    def _permit(
+        self, registration: Registration, request: itk.ItkRequest, trail: Trail | None
+    ) -> tuple[Identified, Sender]:
         """Who asks, and may this registration ask that for them (ACCESS-1..4, SMSP-AUDIT-002, SMSP-IG-003)."""
         asids = self._in_force().asids
         if request.operation not in registration.services:
@@ -283,7 +345,9 @@ class Exchanges:
         if what := denial(registration, request.operation, identified, asid):
             raise _denied(what)
         assert asid is not None
-        return Sender(asid=asid, author=identified.author)
+        if trail is not None:
+            trail.permitted(identified)
+        return identified, Sender(asid=asid, author=identified.author)
 
     @staticmethod
     def _identity_refusal(refused: IdentityRefused, registration: Registration) -> _Refusal:
@@ -304,60 +368,90 @@ class Exchanges:
         trail.asked_for(read)
         return read
 
-    def _time_left_s(self, call: Call, request: itk.ItkRequest) -> float:
-        """The registration's time-out, never beyond the message's own validity and the permitted skew."""
+    def _deadline_s(self, call: Call, request: itk.ItkRequest) -> float:
+        """When, on the event loop's clock, the answer has to be known.
+
+        The registration's time-out, never beyond the message's own validity and the permitted skew, less what it takes
+        to write the answer and to make it durable.
+        """
         timeout_s = call.client.registration.timeout_s
         if request.expires is not None:
             valid_s = (request.expires - _datetime(call.arrived_at)).total_seconds() + self._limits().clock_skew_s
             timeout_s = min(timeout_s, valid_s)
-        return timeout_s - (self._now() - call.arrived_at) / 1_000_000
+        left_s = timeout_s - (self._now() - call.arrived_at) / 1_000_000
+        return asyncio.get_running_loop().time() + left_s - min(TO_ANSWER_S, TO_ANSWER_SHARE * timeout_s)
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _reserve(self, operation: Operation) -> list[tuple[MessageIds, ...]]:
-        """Draw ids for every message that the operation may send, retries included."""
-        most = service.most_questions(operation, search_after_number=self._limits().not_verified_falls_back_to_search)
-        return [
-            tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
-            for _ in range(most)
-        ]
+    @staticmethod
+    def _scope(call: Call, request: itk.ItkRequest, identified: Identified, sender: Sender) -> Scope:
+        return Scope(
+            side=SIDE,
+            asid=sender.asid,
+            organisation=identified.organisation,
+            client=call.client.registration.name,
+            operation=request.operation,
+            method=identified.method,
+        )
 
-    async def _ask(
+    def _turns(self, asking: Asking, asked_for: PdsRequest, call: Call, sender: Sender, deadline_s: float) -> Turns:
+        """Get in line for Spine, unless there is no hope of being served in time (SMSP-PERF-001 c).
+
+        Raises:
+            NoSlot: there is none.
+        """
+        lane, client = call.client.registration.lane, call.client.registration.name
+        calls = self._most_questions(asked_for.operation) - asking.told - asking.follows
+        left_s = deadline_s - asyncio.get_running_loop().time()
+        in_time = left_s > 0  # otherwise it ends without a question, and not because of who else waits
+        if (
+            calls
+            and in_time
+            and (
+                busy := self._admission.refusal(
+                    asid=sender.asid, lane=lane, client=client, calls=calls, time_left_s=left_s
+                )
+            )
+        ):
+            raise busy
+        return self._admission.turns(asid=sender.asid, lane=lane, client=client, deadline_s=deadline_s)
+
+    def _most_questions(self, operation: Operation) -> int:
+        return service.most_questions(operation, search_after_number=self._limits().not_verified_falls_back_to_search)
+
+    async def _open(
         self,
-        question: Question,
-        questions: service.Questions,
-        ids: list[tuple[MessageIds, ...]],
+        asking: Asking,
+        asked_for: PdsRequest,
+        call: Call,
+        request: itk.ItkRequest,
         sender: Sender,
         trail: Trail,
-        deadline_s: float,
-    ) -> tuple[Outcome, str | None]:
-        """Put one question after another until the service has the outcome that decides.
+    ) -> tuple[list[tuple[MessageIds, ...]], Guard]:
+        """Make the ids durable of every message that may leave: those of retries and further questions too (Law 1).
 
-        Gives that outcome, and the number that was retrieved last, if any was.
+        Raises:
+            _Refusal: the registration no longer allows the request.
         """
-        loop = asyncio.get_running_loop()
-        retrieved: str | None = None
-        for several in ids:
-            outcome: Outcome
-            if isinstance(question, Retrieval):
-                retrieved = question.nhs_number
-            left_s = deadline_s - loop.time()
-            if refusal := self._spine.refusal(question):
-                outcome = refusal
-            elif left_s <= 0:
-                outcome = Unavailable(event=TIMED_OUT)
-            else:
-                asked = await self._spine.ask(question, sender=sender, ids=several, timeout_s=left_s)
-                trail.attempted(asked.attempts, sender)
-                for attempt in asked.attempts:
-                    metrics.spine_calls(attempt.interaction, kind_of(attempt.outcome)).inc()
-                outcome = asked.outcome
-            try:
-                question = questions.send(outcome)
-            except StopIteration as decided:
-                final: Outcome = decided.value
-                return final, retrieved
-        raise AssertionError("a service asked more questions than it declares")
+        ids = [
+            tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
+            for _ in range(self._most_questions(asked_for.operation) - asking.told)
+        ]
+        every = [each for several in ids for each in several]
+        if asking.follows:
+            trail.reserved(every)
+        else:
+            trail.asking(asking.question, self._spine.interaction(asking.question), every[0], sender)
+            trail.reserved(every[1:])
+        try:
+            guard, cut_off = await _to_its_end(self._commit(trail.opening(_guard(call)), call, request, sender))
+        except _Refusal:
+            trail.withdraw_asking()
+            raise
+        trail.opened()
+        if cut_off:
+            raise asyncio.CancelledError
+        return ids, guard
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -365,8 +459,7 @@ class Exchanges:
         self,
         registration: Registration,
         request: PdsRequest,
-        outcome: Outcome,
-        retrieved: str | None,
+        ended: Ended,
         trail: Trail,
     ) -> tuple[Reply, str]:
         """Outcome to reply: the code by the table in force, and what may be disclosed with it (SMSP-ERR-004).
@@ -374,8 +467,9 @@ class Exchanges:
         Gives the reply and the event that it stands for; what had to be altered, or cannot be used, goes to the trail.
         """
         patient: Patient | None = None
+        outcome = ended.outcome
         if isinstance(outcome, Found) and service.discloses_details(request.operation):
-            shown = present(outcome.record, today=_today(self._now()), asked_number=retrieved)
+            shown = present(outcome.record, today=_today(self._now()), asked_number=ended.retrieved)
             if isinstance(shown, NotPresentable):
                 trail.unusable(shown.rule, shown.field, shown.reason)
                 outcome = Unusable(event=UNUSABLE_DATA)
@@ -393,14 +487,15 @@ class Exchanges:
             trail.unusable("nhs-number.invalid", "nhs-number", "Spine named no valid NHS number")
             number, patient, outcome = None, None, Unusable(event=UNUSABLE_DATA)
         verifying = request.operation is Operation.VERIFY_NHS_NUMBER and number is not None
+        event = SPINE_UNAVAILABLE if ended.stale and isinstance(outcome, Found) else outcome.event
         reply = Reply(
-            code=self._code(outcome.event, registration),
+            code=self._code(event, registration),
             nhs_number=number,
             verified=isinstance(outcome, Found) if verifying else None,
             patient=patient,
             local_identifier=request.local_identifier if number is not None else None,
         )
-        return reply, outcome.event
+        return reply, event
 
     def _code(self, event: str, registration: Registration) -> str:
         """The response code of an event; what is not in the vocabulary cannot leave (SMSP-ERR-002)."""
@@ -499,8 +594,14 @@ class Exchanges:
             answer = await self._refuse(refusal, call, None, trail)
         except AuditUnavailable:
             answer = self._owe(trail)
-        metrics.exchanges("unknown", answer.label).inc()
+        self._count("unknown", trail, answer)
         return answer
+
+    def _count(self, operation: str, trail: Trail, answer: Answer) -> None:
+        metrics.exchanges(operation, answer.label).inc()
+        self._throughput.count(
+            operation=operation, organisation=trail.organisation, lane=trail.lane, outcome=answer.label
+        )
 
     async def _refuse_for_room(self, call: Call) -> Answer:
         """The disk is nearly full: what is left of it is for the records of refusals, without what was sent."""
@@ -580,10 +681,9 @@ class Exchanges:
         return answer
 
     @staticmethod
-    def _busy(busy: Busy) -> _Refusal:
+    def _busy(busy: NoSlot) -> _Refusal:
         """The busy tone (D14): HTTP 503, Retry-After, and a retryable fault in the body."""
-        fault = _fault("2100", f"busy: try again in {busy.retry_after_s} s")
-        return _Refusal("busy", fault=fault, retry_after_s=busy.retry_after_s)
+        return _Refusal("busy", fault=_busy_fault(busy.retry_after_s), retry_after_s=busy.retry_after_s)
 
     def fault(self, fault: soap.Fault, relates_to: str | None = None, retry_after_s: int | None = None) -> Answer:
         """Write a SOAP fault as an answer; one that says when to try again is the busy tone."""
@@ -644,7 +744,7 @@ class Exchanges:
             raise _denied("certificate")
         if not in_networks(found.registration, call.peer):
             raise _denied("network")
-        if sender is not None and self._permit(found.registration, request, None) != sender:
+        if sender is not None and self._permit(found.registration, request, None)[1] != sender:
             raise _Refusal("registry", fault=_fault("2100", "the registration has changed; try again"))
         return Guard(client=failed.client, version=found.version)
 
@@ -673,7 +773,7 @@ class _Stages:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        metrics.stage_seconds(stage).inc(now - self._since)
+        metrics.stage_seconds(stage).observe(now - self._since)
         self._since = now
 
 

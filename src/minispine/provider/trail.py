@@ -13,11 +13,12 @@ import msgspec
 from minispine.audit.events import Body, Entry, Event, EventType, Guard
 from minispine.audit.terms import REFUSED_IDENTITY
 from minispine.domain.identity import AuditId, Identified
-from minispine.domain.outcome import Found, Superseded, Unavailable, kind_of
+from minispine.domain.outcome import Found, Outcome, Superseded, Unavailable, kind_of
 from minispine.domain.presentation import Alteration
 from minispine.domain.question import Question
 from minispine.domain.request import PdsRequest, Source
-from minispine.spine.ports import Attempt, MessageIds, Sender
+from minispine.provider.cache import Kept
+from minispine.spine.ports import Asked, Attempt, MessageIds, Sender
 
 
 class Trail:
@@ -37,6 +38,9 @@ class Trail:
     ) -> None:
         self.exchange = exchange
         self.client = client
+        self.lane = lane
+        self.organisation = ""
+        """The initiating organisation, once the client may act for it."""
         self.client_message_id: str | None = None
         self._now = now
         self._events: list[Event] = []
@@ -94,6 +98,10 @@ class Trail:
         asker = ("organisation", "user_code", "function", "author")
         self._asker = {name: self._received[name] for name in asker if self._received.get(name) is not None}
 
+    def permitted(self, identified: Identified) -> None:
+        """Remember that the client may act for the organisation that it names."""
+        self.organisation = identified.organisation
+
     def asked_for(self, request: PdsRequest) -> None:
         """Remember the criteria: they are about a patient, so they go into the private part."""
         self._asked_for |= {k: v for k, v in msgspec.to_builtins(request).items() if v is not None}
@@ -119,11 +127,6 @@ class Trail:
             self._messages += 1
             outcome = attempt.outcome
             silent = attempt.received is None or isinstance(outcome, Unavailable)
-            record = outcome.record if isinstance(outcome, Found) else None
-            found = record.nhs_number if record else None
-            limited = record is not None and (record.limited or record.confidentiality is not None)
-            if isinstance(outcome, Superseded):
-                found = outcome.nhs_number
             self._events.append(
                 Event(
                     type=EventType.EXCHANGE_SPINE_SILENT if silent else EventType.EXCHANGE_SPINE_ANSWERED,
@@ -138,12 +141,44 @@ class Trail:
                         "outcome": kind_of(outcome),
                         "cause": outcome.event,
                     },
-                    private=({"nhs_number": found} if found else {}) | ({"limited": True} if limited else {}),
+                    private=_found(outcome),
                 )
             )
             self._bodies.append(Body(f"spine-request-{self._messages}", attempt.sent))
             if attempt.received is not None:
                 self._bodies.append(Body(f"spine-answer-{self._messages}", attempt.received))
+
+    def answered_from_cache(self, kept: Kept) -> None:
+        """Note that a question was answered by what is kept: how old, by which rule, from which exchange."""
+        self._add(
+            EventType.EXCHANGE_ANSWERED_FROM_CACHE,
+            {"age_s": kept.age_s, "rule": kept.rule},
+            {"nhs_number": kept.outcome.record.nhs_number, "from_exchange": kept.from_exchange},
+        )
+
+    def shared(self, leader: str, asked: Asked, sender: Sender) -> None:
+        """Note that the answer is that of another exchange's question, with what Spine answered there.
+
+        The answer stands here too, because this record may be durable before that of the other exchange (Law 1).
+        """
+        last = asked.attempts[-1]
+        self._add(
+            EventType.EXCHANGE_SHARED,
+            {
+                "leader": leader,
+                "interaction": last.interaction,
+                "asid": sender.asid,
+                "message_id": last.ids.message_id,
+                "hl7_id": last.ids.hl7_id,
+                "spine_message_id": last.spine_message_id,
+                "outcome": kind_of(asked.outcome),
+                "cause": asked.outcome.event,
+            },
+            _found(asked.outcome),
+        )
+        if last.received is not None:
+            self._messages += 1
+            self._bodies.append(Body(f"spine-answer-{self._messages}", last.received))
 
     def altered(self, alterations: Iterable[Alteration]) -> None:
         """Note each change made to data from Spine: rule and field, with both values in private (SMSP-ERR-006 l)."""
@@ -242,3 +277,15 @@ class Trail:
             closes=closes,
             guard=guard,
         )
+
+
+def _found(outcome: Outcome) -> dict[str, Any]:
+    """Whom an answer of Spine names, and whether only a part of the record may be shown."""
+    if isinstance(outcome, Superseded):
+        return {"nhs_number": outcome.nhs_number} if outcome.nhs_number else {}
+    if not isinstance(outcome, Found):
+        return {}
+    record = outcome.record
+    limited = record.limited or record.confidentiality is not None
+    number = {"nhs_number": record.nhs_number} if record.nhs_number else {}
+    return number | ({"limited": True} if limited else {})

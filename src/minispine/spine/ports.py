@@ -4,7 +4,7 @@ An adapter makes bytes, sends them, and turns what comes back into one `Outcome`
 deadline from a clock of its own, or decides what a caller is told.
 """
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -49,11 +49,56 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+CallResult = Literal["succeeded", "failed", "given up"]
+"""What one call says of the national service: that it answers, that it does not, or nothing (we stopped waiting)."""
+
+
+class NoSlot(Exception):
+    """No call can leave before the deadline; `retry_after_s` is when to try again, in whole seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("busy")
+        self.retry_after_s = retry_after_s
+
+
+class ServiceShut(Exception):
+    """The service was found not to answer while a call waited for its slot: it is not asked."""
+
+
+class Slot(Protocol):
+    """Leave for one call to a national service at one moment, out of its budget (Law 3)."""
+
+    def use(self) -> bool:
+        """Say that the first byte leaves now. False when the slot's time is over: it is lost, and nothing may leave."""
+
+    def finish(self, result: CallResult) -> None:
+        """Say what came of the call that left by it. Once, and only where `use` gave true."""
+
+
+class Turns(Protocol):
+    """The slots of one exchange, one after another."""
+
+    async def wait(self) -> Slot:
+        """Wait for the next slot. The first call waits in its place; whatever comes after it, at the head of its lane.
+
+        It returns at the slot's moment or up to some milliseconds before it, when a connection is open.
+
+        Raises:
+            NoSlot: none can be had before the exchange's deadline.
+            ServiceShut: the service's breaker has opened meanwhile.
+            TransportFailure: no connection to the service can be made (a `spine.http` error). No slot was used.
+        """
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a question, which is that of its last attempt."""
+    """The outcome of a question, which is that of its last attempt.
+
+    `busy` is set where no slot could be had before the deadline; then there is no outcome that says anything.
+    """
 
     outcome: Outcome
     attempts: tuple[Attempt, ...]
+    busy: NoSlot | None = None
 
 
 class PdsPort(Protocol):
@@ -68,11 +113,24 @@ class PdsPort(Protocol):
     def interaction(self, question: Question) -> str:
         """Give the national interaction id by which this question is asked, for the audit trail."""
 
-    async def ask(self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float) -> Asked:
+    async def prepare(self, calls: int) -> int:
+        """See that so many calls could leave at once: have connections open for them. Gives for how many there are.
+
+        Raises:
+            TransportFailure: there is none, and none can be made.
+        """
+
+    def shut(self) -> bool:
+        """Whether the service is known not to answer, so that nobody should wait for a slot."""
+
+    async def ask(
+        self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float, turns: Turns
+    ) -> Asked:
         """Ask, within `timeout_s` seconds in all, using one member of `ids` for each attempt in turn.
 
-        A connection that fails before an answer begins is tried again with the next ids while any are left and there is
-        time. Never raises for anything that the network or the national service does: that is an `Unavailable` or
+        Every attempt waits for a slot of its own. One that fails before an answer begins, or that Spine asks to be
+        repeated, is tried again with the next ids while any are left, there is time, and not too much is being
+        repeated. Never raises for anything that the network or the national service does: that is an `Unavailable` or
         `Unusable` outcome.
         """
 

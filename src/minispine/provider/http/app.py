@@ -183,6 +183,8 @@ async def _answer(send: Send, answer: Answer) -> None:
     headers = [_XML]
     if answer.retry_after_s is not None:
         headers.append((b"retry-after", str(answer.retry_after_s).encode()))
+    if answer.age_s is not None:
+        headers.append((b"age", str(answer.age_s).encode()))
     await _write(send, answer.status, headers, answer.body)
 
 

@@ -32,16 +32,20 @@ from minispine.audit.issuing import Issuer
 from minispine.audit.opening import open_database, open_log
 from minispine.audit.peers import PeerRefusals
 from minispine.config import Settings, differing
+from minispine.domain.operations import NationalService
 from minispine.keys.certificates import RevocationLists, read_facts
 from minispine.keys.files import KeyFileRefused
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, configure, log, where
 from minispine.provider import in_force
 from minispine.provider.admission import Admission
+from minispine.provider.admission.store import SlotStore
+from minispine.provider.cache import Cache, CacheKeys
 from minispine.provider.checkpoint_watch import CheckpointWatch
 from minispine.provider.clock_watch import ClockWatch
 from minispine.provider.configuration_trail import changes, digests
-from minispine.provider.exchange import Exchanges
+from minispine.provider.exchange import SIDE, Exchanges
+from minispine.provider.flights import Flights
 from minispine.provider.http import handover, tls
 from minispine.provider.http.app import MachinesApp
 from minispine.provider.http.gate import Gate
@@ -52,6 +56,7 @@ from minispine.provider.http.server import Server
 from minispine.provider.index_watch import Ending, IndexWatch
 from minispine.provider.registry_view import RegistryView
 from minispine.provider.room import Room
+from minispine.provider.throughput import Throughput
 from minispine.spine.clock import clock_sources
 from minispine.spine.http import EndpointInvalid, HttpClient
 from minispine.spine.ods import OrganisationsInvalid, PracticeFile
@@ -136,6 +141,20 @@ class Worker:
             now=lambda: datetime.datetime.now(datetime.UTC),
             monotonic=time.monotonic,
         )
+        self._admission = Admission(
+            SlotStore(self._database, NationalService.PDS),
+            service=NationalService.PDS,
+            instance=self._instance,
+            budget=lambda: self._view.current.budgets.of(NationalService.PDS),
+            prepare=self._spine.prepare,
+            shut=self._spine.shut,
+            max_in_flight=settings.exchange.max_in_flight,
+            max_waiting=settings.exchange.max_waiting,
+        )
+        self._cache = Cache(
+            self._database, CacheKeys.of(self._keys), lambda: self._view.current.cache_rules, now=now_us
+        )
+        self._throughput = Throughput(self._database, now=now_us)
         self._clock = ClockWatch(
             settings.clock,
             clock_sources(settings.clock, now=now_us, monotonic=time.monotonic),
@@ -178,9 +197,10 @@ class Worker:
             log=self._audit,
             spine=self._spine,
             organisations=self._organisations,
-            admission=Admission(
-                max_in_flight=settings.exchange.max_in_flight, max_waiting=settings.exchange.max_waiting
-            ),
+            admission=self._admission,
+            cache=self._cache,
+            flights=Flights(SIDE),
+            throughput=self._throughput,
             has_room=self._room.has_some,
             now=now_us,
             new_id=new_id,
@@ -210,6 +230,9 @@ class Worker:
                 self._checkpoints.warnings,
                 self._index.warnings,
                 self._room.warnings,
+                self._admission.warnings,
+                self._cache.warnings,
+                self._throughput.warnings,
             ],
         )
         servers = [
@@ -250,11 +273,14 @@ class Worker:
         for watcher in watchers:
             watcher.cancel()
         await servers[1].drain(1.0)
+        await self._throughput.flush()
         with contextlib.suppress(AuditUnavailable):
             await self._peers.flush()
             await self._audit.append(
                 _lifecycle(EventType.WORKER_STOPPED, worker=self._number, pid=os.getpid(), unfinished=unfinished)
             )
+        self._admission.close()
+        await self._cache.close()
         await self._http.close()
         await self._audit.close()
         self._claim.release()
@@ -278,6 +304,9 @@ class Worker:
             self._room.watch,
             self._checkpoints.watch,
             self._index.watch,
+            self._admission.watch,
+            self._cache.watch,
+            self._throughput.watch,
         ]
 
     # ── taking what changed ─────────────────────────────────────────────────────────────────────────────────────────

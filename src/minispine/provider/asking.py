@@ -1,0 +1,281 @@
+"""The questions of one exchange, each put to what is kept, to a question that is on its way already, or to Spine.
+
+`begin` goes as far as it gets without Spine, so that nothing is recorded as about to be asked that is not. `go_on`
+asks, once the ids of all that may leave are durable (Law 1). What a service wants to know, and in which order, is its
+own business (``services/``); what may be kept is ``cache``'s, and when a call may leave ``admission``'s.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import msgspec
+
+from minispine.domain.lanes import Lane
+from minispine.domain.operations import Operation
+from minispine.domain.outcome import Found, Outcome, Unavailable, kind_of
+from minispine.domain.question import Question, Retrieval
+from minispine.domain.request import Source
+from minispine.observe import metrics
+from minispine.provider.cache import Kept, Scope
+from minispine.provider.flights import Flight, Flights
+from minispine.provider.services.pds import Questions
+from minispine.provider.trail import Trail
+from minispine.spine.ports import Asked, MessageIds, PdsPort, Sender, Slot, Turns
+from minispine.vocabulary.cache_rules import CacheRule
+
+TIMED_OUT: Final = "transport.timeout"
+SHUT: Final = "transport.breaker-open"
+
+
+class Keeping(Protocol):
+    """The part of the cache that an exchange needs."""
+
+    def concerns(self, operation: Operation, client: str) -> CacheRule | None:
+        """Give the rule for such questions of this client, None where nothing is kept for it nor answered from that."""
+
+    async def answer(self, question: Question, scope: Scope, *, outage: bool) -> Kept | None:
+        """Give what is kept that answers the question, if it may be given."""
+
+    async def learn(self, question: Question, outcome: Outcome, scope: Scope, *, exchange: str) -> None:
+        """Keep what Spine answered, or delete what it shows to be wrong."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How the questions ended: the outcome that decides, and the number that was retrieved last, if any was.
+
+    `source` says where that outcome came from. Of a person who was found `age_s` is the age of the oldest kept answer
+    that was used, None where none was, and `stale` says that one was given because Spine is unavailable.
+    """
+
+    outcome: Outcome
+    retrieved: str | None
+    source: Source
+    age_s: int | None
+    stale: bool
+
+
+class Asker(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the questions are for, and until when on the event loop's clock an answer is of use."""
+
+    sender: Sender
+    scope: Scope
+    lane: Lane
+    exchange: str
+    deadline_s: float
+
+
+class ClientGone(Exception):
+    """The client closed its connection while its question waited; nothing had left."""
+
+
+class Asking:
+    """The questions of one exchange."""
+
+    def __init__(
+        self,
+        questions: Questions,
+        asker: Asker,
+        trail: Trail,
+        *,
+        spine: PdsPort,
+        cache: Keeping,
+        flights: Flights,
+        gone: Callable[[], bool],
+    ) -> None:
+        self.question = next(questions)
+        """The question that is next."""
+        self._questions = questions
+        self._asker = asker
+        self._trail = trail
+        self._spine = spine
+        self._cache = cache
+        self._flights = flights
+        self._gone = gone
+        self._keeps = cache.concerns(asker.scope.operation, asker.scope.client) is not None
+        self.told = 0
+        """How many questions have their outcome."""
+        self._retrieved: str | None = None
+        self._source: Source = "spine"
+        self._age_s: int | None = None
+        self._stale = False
+        self._away: Unavailable | None = None
+        """Set once Spine was found unavailable: it is not asked again in this exchange."""
+        self._leading: tuple[bytes, Flight] | None = None
+        self._following: Flight | None = None
+
+    # ── before anything is recorded ─────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(self) -> Ended | None:
+        """Answer from what is kept as far as that goes; gives the end where Spine need not, or cannot, be asked.
+
+        Raises:
+            StorageUnavailable: what is kept cannot be read.
+        """
+        outcome: Outcome | None
+        while True:
+            if self._spine.shut():
+                outcome = await self._without_spine(Unavailable(event=SHUT))
+            else:
+                outcome = await self._kept(outage=False)
+                if outcome is None:
+                    self._choose()
+                    return None
+            if (ended := self._told(outcome)) is not None:
+                return ended
+
+    @property
+    def follows(self) -> bool:
+        """Whether the next question is on its way already, for somebody else."""
+        return self._following is not None
+
+    def _choose(self) -> None:
+        """Wait for a question that is on its way, or let others wait for ours from now on."""
+        asker = self._asker
+        key = self._flights.key(self.question, asker.sender, asker.scope.organisation)
+        self._following = self._flights.under_way(key, asker.lane)
+        if self._following is None and key is not None:
+            self._leading = key, self._flights.lead(key, asker.exchange, asker.lane)
+
+    def close(self) -> None:
+        """Let go of whoever waits for our question, whatever became of it. To be called in any case."""
+        self._over(None)
+
+    # ── once the ids are durable ────────────────────────────────────────────────────────────────────────────────────
+
+    async def go_on(self, ids: list[tuple[MessageIds, ...]], turns: Turns) -> Ended:
+        """Ask until the service has the outcome that decides. `ids` has a member for each question that may be asked.
+
+        Raises:
+            ClientGone: before anything had left.
+            NoSlot: a question could not leave before the deadline.
+            StorageUnavailable: what an answer showed to be wrong could not be deleted from what is kept.
+        """
+        unused, watched = iter(ids), _Watched(turns, self._gone)
+        while True:
+            outcome = await self._kept(outage=False) if self._following is None and self._leading is None else None
+            if outcome is None:
+                outcome = self._away or await self._shared_or_asked(unused, watched)
+                if isinstance(outcome, Unavailable):
+                    outcome = await self._without_spine(outcome)
+                else:
+                    await self._cache.learn(self.question, outcome, self._asker.scope, exchange=self._asker.exchange)
+            if (ended := self._told(outcome)) is not None:
+                return ended
+
+    async def _kept(self, *, outage: bool) -> Outcome | None:
+        """Answer the question from what is kept, where that may be."""
+        if not self._keeps:
+            return None
+        kept = await self._cache.answer(self.question, self._asker.scope, outage=outage)
+        if kept is None:
+            return None
+        self._trail.answered_from_cache(kept)
+        self._source = "cache"
+        self._age_s = max(kept.age_s, self._age_s or 0)
+        self._stale = self._stale or outage
+        return kept.outcome
+
+    async def _without_spine(self, unavailable: Outcome) -> Outcome:
+        """Answer from what is kept because Spine cannot (SMSP-PERF-006 b), or not at all."""
+        if isinstance(unavailable, Unavailable):
+            self._away = unavailable
+        return await self._kept(outage=True) or unavailable
+
+    async def _shared_or_asked(self, unused: Iterator[tuple[MessageIds, ...]], turns: "_Watched") -> Outcome:
+        """Wait for the answer to the same question of somebody else, or ask."""
+        self._source = "spine"
+        ids: tuple[MessageIds, ...] | None = None
+        while True:
+            left_s = self._asker.deadline_s - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return Unavailable(event=TIMED_OUT)
+            if refusal := self._spine.refusal(self.question):
+                return refusal
+            if self._following is None and self._leading is None:
+                self._choose()
+            if self._following is None:
+                ids = ids or next(unused)
+                return await self._ask(ids, left_s, turns)
+            flight, self._following = self._following, None
+            try:
+                asked = await flight.wait(left_s)
+            except TimeoutError:
+                return Unavailable(event=TIMED_OUT)
+            if asked is not None:
+                metrics.SHARED.labels("pds").inc()
+                self._trail.shared(flight.exchange, asked, self._asker.sender)
+                return asked.outcome
+
+    async def _ask(self, ids: tuple[MessageIds, ...], left_s: float, turns: "_Watched") -> Outcome:
+        """Put the question to Spine, for us and for whoever waits for it."""
+        asker = self._asker
+        turns.flight = self._leading[1] if self._leading else None
+        asked: Asked | None = None
+        try:
+            asked = await self._spine.ask(
+                self.question,
+                sender=asker.sender,
+                ids=ids,
+                timeout_s=left_s,
+                turns=turns,
+            )
+        finally:
+            self._over(asked if asked is not None and self._is_anybodys(asked) else None)
+        self._trail.attempted(asked.attempts, asker.sender)
+        for attempt in asked.attempts:
+            metrics.spine_calls(attempt.interaction, kind_of(attempt.outcome)).inc()
+        if asked.busy is not None and not asked.attempts:
+            raise asked.busy
+        return asked.outcome
+
+    def _is_anybodys(self, asked: Asked) -> bool:
+        """Tell whether an answer, or that there is none, is everybody's: not if only our own time was over."""
+        if asked.busy is not None or not asked.attempts:
+            return False
+        in_time = asyncio.get_running_loop().time() < self._asker.deadline_s
+        return in_time or not isinstance(asked.outcome, Unavailable)
+
+    def _over(self, asked: Asked | None) -> None:
+        if self._leading is not None:
+            key, flight = self._leading
+            self._leading = None
+            self._flights.over(key, flight, asked)
+
+    def _told(self, outcome: Outcome) -> Ended | None:
+        """Tell the service the outcome of its question, and take its next one, or the end."""
+        self.told += 1
+        if isinstance(self.question, Retrieval):
+            self._retrieved = self.question.nhs_number
+        try:
+            self.question = self._questions.send(outcome)
+        except StopIteration as decided:
+            final: Outcome = decided.value
+            found = isinstance(final, Found)
+            return Ended(
+                outcome=final,
+                retrieved=self._retrieved,
+                source=self._source,
+                age_s=self._age_s if found else None,
+                stale=self._stale and found,
+            )
+        return None
+
+
+class _Watched:
+    """The turns of one exchange: nothing leaves for a client that has gone, and who waits for the same is told."""
+
+    def __init__(self, turns: Turns, gone: Callable[[], bool]) -> None:
+        self.flight: Flight | None = None
+        self._turns = turns
+        self._gone = gone
+        self._any_left = False
+
+    async def wait(self) -> Slot:
+        slot = await self._turns.wait()
+        if not self._any_left and self._gone() and not (self.flight and self.flight.followed):
+            raise ClientGone
+        self._any_left = True
+        if self.flight is not None:
+            self.flight.left = True
+        return slot

@@ -1,0 +1,203 @@
+"""A budget of calls, lanes, and one question asked once, as client systems and Spine see them."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.journeys.conftest import HouseMaker
+from tests.journeys.house import House, Spine, until
+from tests.journeys.messages import ROBOT, VERIFY, Answer, Message
+
+SLACK_S = 0.05
+"""How much later than it left the simulator may note a call, on a busy machine."""
+
+
+def arrivals(calls: Iterable[dict[str, Any]]) -> list[float]:
+    """When Spine got its calls, in seconds."""
+    return sorted(datetime.fromisoformat(call["time"]).timestamp() for call in calls)
+
+
+def most_over(times: list[float], per_second: float, burst: int) -> float:
+    """By how many calls the worst window of all goes beyond its limit."""
+    worst, lowest = -float(burst), float("inf")
+    for number, at in enumerate(times):
+        lowest = min(lowest, number - per_second * at)
+        worst = max(worst, number + 1 - per_second * (at + SLACK_S) - lowest - burst)
+    return worst
+
+
+def limit(house: House, per_second: float, burst: int = 1, **more: Any) -> None:
+    """Give everybody a budget."""
+    table = house.folder / "budgets.json"
+    document = {"version": "1", "pds": {"per_second": per_second, "burst": burst} | more}
+    table.write_text(json.dumps(document))
+    house.must_run("table", "load", "budgets", str(table), "--reason", "journey")
+
+
+def built(house: House) -> House:
+    house.load_organisations()
+    house.register()
+    return house
+
+
+def verify(person: dict[str, Any], **options: Any) -> Message:
+    return Message(VERIFY, nhs_number=person["nhs_number"], birth_date=person["birth_date"], **options)
+
+
+def at_once(house: House, messages: list[Message], certificate: str = "ward") -> list[Answer]:
+    """Send requests at the same time, each on a line that is open already."""
+    lines = [house.line(certificate) for _ in messages]
+    ready = threading.Barrier(len(messages))
+
+    def ask(number: int) -> Answer:
+        ready.wait()
+        return lines[number].ask(messages[number])
+
+    with ThreadPoolExecutor(len(messages)) as pool:
+        answers = list(pool.map(ask, range(len(messages))))
+    for line in lines:
+        line.socket.close()
+    return answers
+
+
+@pytest.mark.requirement("SMSP-PERF-001", "a", "b", "c")
+@pytest.mark.parametrize("per_second", [5, 10])
+def test_spine_sees_no_more_than_its_limit_of_a_burst(make_house: HouseMaker, spine: Spine, per_second: int) -> None:
+    house = built(make_house())
+    house.must_run("client", "edit", "ward", "--timeout", "3", "--reason", "journey")
+    limit(house, per_second, burst=2)
+    house.start()
+    people = spine.people("plain", 100)
+    spine.forget_calls()
+    began = time.monotonic()
+    answers = at_once(house, [verify(person) for person in people])
+    took_s = time.monotonic() - began
+    times = arrivals(spine.calls())
+    assert most_over(times, per_second, 2) <= 0
+    served = [answer for answer in answers if answer.status == 200]
+    busy = [answer for answer in answers if answer.status == 503]
+    assert len(served) + len(busy) == len(answers)
+    assert len(served) == len(times)
+    assert {answer.code for answer in served} == {"SMSP-0000"}
+    # What the limit gives in the time that a client waits, less the time kept for answering.
+    assert per_second * 3 * 0.6 <= len(served) <= per_second * 3 + 2
+    assert {answer.fault for answer in busy} == {"2100"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in busy)
+    assert took_s < 3.5
+    assert house.ask(verify(people[0])).code == "SMSP-0000"  # and it goes on
+
+
+def test_a_limit_is_kept_over_workers_and_their_deaths(
+    make_house: HouseMaker, spine: Spine, postgresql_url: str
+) -> None:
+    house = make_house().configure("", workers=2).configure("storage", url=postgresql_url.replace("@/", "@localhost/"))
+    built(house)
+    limit(house, 20)
+    house.start()
+    people = spine.people("plain", 60)
+    spine.forget_calls()
+    with ThreadPoolExecutor(1) as beside:
+        asking = beside.submit(at_once, house, [verify(person) for person in people[:30]])
+        until(lambda: len(spine.calls()) > 10, what="some have left")
+        victim = house.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        with pytest.raises(ConnectionError):
+            asking.result()
+    until(lambda: len(house.workers()) == 2 and victim not in house.workers() and house.ready()[0] == 200)
+    assert {answer.code for answer in at_once(house, [verify(person) for person in people[30:]])} == {"SMSP-0000"}
+    assert most_over(arrivals(spine.calls()), 20, 1) <= 0
+
+
+@pytest.mark.requirement("SMSP-PERF-007", "a", "b")
+def test_a_person_does_not_wait_behind_a_batch(make_house: HouseMaker, spine: Spine) -> None:
+    house = built(make_house())
+    house.register("clinic", "--lane", "batch")
+    limit(house, 10, shares={"batch": 0.1})
+    house.start()
+    people = spine.people("plain", 80)
+    spine.forget_calls()
+    with ThreadPoolExecutor(1) as beside:
+        batch = beside.submit(at_once, house, [verify(person, identity=ROBOT) for person in people[:60]], "clinic")
+        until(lambda: house.metric("minispine_waiting", lane="batch") > 40, what="the batch waits")
+        before = len(spine.calls())
+        answer = house.ask(verify(people[70]))
+        after = len(spine.calls())
+        assert answer.code == "SMSP-0000"
+        assert after - before <= 4  # its own, one of the batch's share, and one that was on its way at either end
+        assert house.metric("minispine_waiting", lane="batch") > 0
+        assert {each.code for each in batch.result()} == {"SMSP-0000"}
+    assert most_over(arrivals(spine.calls()), 10, 1) <= 0
+
+
+def test_equal_clients_are_served_alike(make_house: HouseMaker, spine: Spine) -> None:
+    house = built(make_house())
+    house.register("clinic")
+    limit(house, 20)
+    house.start()
+    people = spine.people("plain", 60)
+    spine.forget_calls()
+    order: list[str] = []
+
+    def ask(name: str, those: list[dict[str, Any]]) -> None:
+        for answer in at_once(house, [verify(person) for person in those], name):
+            assert answer.code == "SMSP-0000"
+
+    with ThreadPoolExecutor(2) as pool:
+        many = pool.submit(ask, "ward", people[:40])
+        until(lambda: house.metric("minispine_waiting", lane="attended") > 20, what="the ward waits")
+        few = pool.submit(ask, "clinic", people[40:50])
+        few.result()
+        order += [event["client"] for event in house.trail() if event["type"] == "exchange.spine-answered"]
+        many.result()
+    from_the_clinic = [number for number, name in enumerate(order) if name == "clinic"]
+    assert len(from_the_clinic) == 10
+    # While both wait, one of each in turn: the few do not wait for the many.
+    assert all(later - earlier <= 4 for earlier, later in pairwise(from_the_clinic))
+
+
+def test_the_same_question_of_several_clients_is_asked_once(make_house: HouseMaker, spine: Spine) -> None:
+    house = built(make_house())
+    house.register("clinic")
+    house.start()
+    [person] = spine.people("plain", 1)
+    spine.faults({"action": "delay", "seconds": 1.0})
+    spine.forget_calls()
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(house.ask, verify(person))
+        until(lambda: spine.calls(), what="the question has left")
+        answers = at_once(house, [verify(person) for _ in range(5)], "clinic")
+        assert {answer.code for answer in [first.result(), *answers]} == {"SMSP-0000"}
+    assert len(spine.calls()) == 1
+    shared = [event for event in house.trail() if event["type"] == "exchange.shared"]
+    [asked] = [event for event in house.trail() if event["type"] == "exchange.asked"]
+    assert len(shared) == 5
+    assert {event["data"]["leader"] for event in shared} == {asked["exchange"]}
+    assert {event["data"]["message_id"] for event in shared} == {asked["data"]["message_id"]}
+
+
+@pytest.mark.requirement("SMSP-PERF-002", "a", "b")
+def test_throughput_is_shown_now_and_kept_for_later(make_house: HouseMaker, spine: Spine) -> None:
+    house = built(make_house())
+    house.start()
+    people = spine.people("plain", 12)
+    for person in people:
+        assert house.ask(verify(person)).code == "SMSP-0000"
+    until(lambda: house.metric("minispine_exchanges_last_minute") == 12)
+    house.stop()
+    told = json.loads(house.must_run("report", "throughput", "--form", "json"))
+    assert "12" in json.dumps(told)
+    house.start()
+    house.ask(verify(people[0]))
+    house.stop()
+    assert "13" in house.must_run("report", "throughput", "--form", "json")
+    everything = house.must_run("report", "throughput", "--form", "csv")
+    assert people[0]["nhs_number"] not in everything
