@@ -531,6 +531,21 @@ def test_with_rules_again_it_deletes_again(alone: Worker, clock: Clock, sqlite_d
     assert alone.rows() == []
 
 
+def test_what_was_kept_while_there_were_rules_is_deleted_after_them(alone: Worker) -> None:
+    alone.rules = NO_RULES
+    alone.sweep()
+    alone.clock.pass_s(FORGOTTEN_S + SWEEP_S)
+    alone.sweep()
+    alone.rules = rules(rule())
+    alone.answer(check())
+    alone.clock.pass_s(SETTLED_S)
+    alone.learn(check())
+    assert len(alone.rows()) == 1
+    alone.rules = NO_RULES
+    alone.learn(check(), NotVerified(event="e"))
+    assert alone.rows() == []
+
+
 # ── at rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -453,7 +453,7 @@ def test_the_cache_never_tells_a_caller_what_spine_would_not(tmp_path: Path) -> 
     CacheMachine.template = folder
     machine = CacheMachine.TestCase
     machine.settings = settings(
-        max_examples=120,
+        max_examples=150,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

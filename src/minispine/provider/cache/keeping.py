@@ -190,10 +190,12 @@ class Cache:
             StorageUnavailable: it could not be deleted, and nothing may be answered on the strength of Spine's answer.
         """
         rules = self._look()
+        if self._empty and not self._on:
+            return
         told = lesson(question, outcome)
         rule = rules.rule(scope.operation, scope.client) if told.keep and self._settled() else None
         put = self._sealed(question, outcome, scope, exchange, told.keep, rule) if rule and told.keep else None
-        if put is None and (not told.forgets or (self._empty and not self._on)):
+        if put is None and not told.forgets:
             return
         try:
             changed = await self._change(self._change_for(told, question, scope, put), rule if put else None)
