@@ -41,7 +41,8 @@ from benchmarks.nemesis import Deed, Nemesis
 from benchmarks.quantiles import bucket_quantile, buckets, quantile, spread
 from benchmarks.scene import DATABASES, SHARES, Provider, Scene, Stage, stage
 from benchmarks.spans import Span, length_s, touches, without
-from benchmarks.windows import arrivals_us, calls_beyond, windows_over_limit
+from benchmarks.windows import arrivals_us, calls_beyond, fullest, windows_over_limit
+from minispine.audit.events import EventType
 from minispine.domain.operations import Operation
 from minispine.provider.services.pds import most_questions
 
@@ -71,6 +72,8 @@ RAMP_S: Final = 1.0
 MOST: Final = {"windows_over_limit": 0, "attended_p95_wait_s": 1.0, "fairness_spread": 0.10, "admission_cpu_us": 50.0}
 LEAST: Final = {"budget_used_fraction": 0.95, "answered_before_deadline_fraction": 1.0}
 
+_SENT: Final = (EventType.EXCHANGE_SPINE_ANSWERED, EventType.EXCHANGE_SPINE_SILENT)
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run: where, at which rate, and for how long each part of it lasts; no equals are tried where that is 0."""
@@ -90,6 +93,12 @@ class Ran(msgspec.Struct, kw_only=True):
     windows_over_limit: int
     calls_beyond_limit: float | None
     """By how many calls the fullest window was beyond the limit; negative where there was room."""
+    windows_over_limit_as_sent: int
+    """The same of the moments at which the provider says that its messages were sent, where it lived to say so."""
+    arrived_after_ms: dict[str, float | None]
+    """How long after that they arrived: what the way to a busy Spine adds."""
+    fullest: list[tuple[float, float | None]]
+    """The fullest window: when each call arrived, in seconds since the first, and after how many milliseconds."""
     budget_used_fraction: float | None
     budget_used_by_part: dict[str, float | None]
     attended_p95_wait_s: float | None
@@ -176,6 +185,7 @@ def figures(ran: Sequence[Ran], admission_cpu_us: float) -> dict[str, Any]:
     judged = counted["requests"] - counted["left_out"]
     return {
         "windows_over_limit": sum(each.windows_over_limit for each in ran),
+        "windows_over_limit_as_sent": sum(each.windows_over_limit_as_sent for each in ran),
         "calls_beyond_limit": worst("calls_beyond_limit", max),
         "budget_used_fraction": worst("budget_used_fraction", min),
         "attended_p95_wait_s": worst("attended_p95_wait_s", max),
@@ -261,7 +271,9 @@ def _run(scene: Scene, plan: Plan, chance: random.Random) -> Ran:
             attended.result()
             batch_rows = batch.result()
             noted = list(crowd.noted)
-            calls = scene.spine.calls()
+        calls = scene.spine.calls()
+        provider.stop()
+        sent_us = _sent(provider)
     load = Load(
         since_s=since_s, harmed_from_s=since_s + plan.steady_s, until_s=until_s, noted=noted, deeds=nemesis.deeds
     )
@@ -278,6 +290,7 @@ def _run(scene: Scene, plan: Plan, chance: random.Random) -> Ran:
             ),
             default=None,
         ),
+        **_ways(calls, sent_us, plan.per_second),
         **load.used(sorted(itertools.chain(*arrivals.values())), plan.per_second),
         **load.waited(quiet_s, plan.per_second),
         attended_p95_slot_wait_s=slot_wait_s,
@@ -341,6 +354,39 @@ def _arrivals(calls: list[dict[str, Any]]) -> dict[str, list[int]]:
     for call in calls:
         by_asid.setdefault(str(call["asid"]), []).append(call)
     return {asid: arrivals_us(each) for asid, each in by_asid.items()}
+
+
+def _sent(provider: Provider) -> dict[str, int]:
+    """Give when each message to Spine was sent, by its id, as the audit log has it; UTC microseconds."""
+    return {
+        event["data"]["message_id"]: event["data"]["sent_at"]
+        for event in provider.nodes[0].trail()
+        if event["type"] in _SENT and "sent_at" in event["data"]
+    }
+
+
+def _ways(calls: list[dict[str, Any]], sent_us: dict[str, int], per_second: float) -> dict[str, Any]:
+    """Hold what arrived against what was sent: what of a full window is the provider's, and what its way to Spine?"""
+    sent = (sent_us.get(call["message_id"]) for call in calls)
+    arrived = sorted(zip(arrivals_us(calls), sent, strict=True), key=operator.itemgetter(0))
+    after_ms = [(at - sent) / 1000 for at, sent in arrived if sent is not None]
+    found = fullest([at for at, _ in arrived], per_second=per_second)
+    first, last = found[1:] if found else (0, 0)
+    return {
+        "windows_over_limit_as_sent": windows_over_limit(
+            [sent for _, sent in arrived if sent is not None], per_second=per_second
+        ),
+        "arrived_after_ms": {
+            "p50": quantile(after_ms, 0.5),
+            "p99": quantile(after_ms, 0.99),
+            "most": max(after_ms, default=None),
+        },
+        "fullest": [
+            ((at - first) / 1_000_000, None if sent is None else (at - sent) / 1000)
+            for at, sent in arrived
+            if first <= at <= last
+        ],
+    }
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -445,7 +491,8 @@ def _told(ran: Ran) -> str:
     lines = [
         f"{ran.plan.database} at {ran.plan.per_second:g} calls/s:",
         f"  {ran.calls} calls, {ran.windows_over_limit} windows over the limit;"
-        f" the fullest is {some(ran.calls_beyond_limit)} calls beyond it",
+        f" the fullest is {some(ran.calls_beyond_limit)} calls beyond it;"
+        f" as sent {ran.windows_over_limit_as_sent}, arrived after {ran.arrived_after_ms} ms",
         f"  {some(ran.budget_used_fraction)} of the budget used in {ran.measured_s:.0f} s of work waiting,"
         f" {ran.left_out_s:.0f} s left out; by part {ran.budget_used_by_part}",
         f"  attended requests waited p50 {some(ran.attended_p50_wait_s)} s, p95 {some(ran.attended_p95_wait_s)} s"

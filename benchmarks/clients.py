@@ -236,9 +236,9 @@ def random_moments(chance: random.Random, per_second: float, since_s: float, unt
 
 
 async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, until_s: float) -> int:
-    """Work through rows, so many at once; one that hears the busy tone is asked again when it was told to be.
+    """Work through rows, so many at once; one that hears the busy tone or a fault is asked again when it was told to be.
 
-    Gives how many rows were answered.
+    Gives how many rows were answered with a response code.
     """
     done = 0
 
@@ -247,7 +247,7 @@ async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, 
         for row in rows:
             while time.time() < until_s:
                 answered = await client.ask(row)
-                if answered.status is not None and not answered.busy:
+                if answered.code is not None:
                     done += 1
                     break
                 await asyncio.sleep(min(answered.retry_after_s or 1, max(0.0, until_s - time.time())))

@@ -41,15 +41,26 @@ def calls_beyond(
     arrivals_us: Sequence[int], *, per_second: float, burst: int = 1, slack_us: int = SLACK_US
 ) -> float | None:
     """Give by how many calls the fullest window is beyond the limit; below 0 where there was room. None without any."""
+    found = fullest(arrivals_us, per_second=per_second, burst=burst, slack_us=slack_us)
+    return None if found is None else found[0]
+
+
+def fullest(
+    arrivals_us: Sequence[int], *, per_second: float, burst: int = 1, slack_us: int = SLACK_US
+) -> tuple[float, int, int] | None:
+    """Give by how many calls the fullest window is beyond the limit, and its first and last arrival."""
     weights, bound = _weights(arrivals_us, per_second, burst, slack_us)
     if not weights:
         return None
-    lightest = weights[0]
-    most = 0
-    for weight in weights:
-        lightest = min(lightest, weight)
-        most = max(most, weight - lightest)
-    return (most - bound) / (_SECOND_US * Fraction(per_second).denominator)
+    ordered = sorted(arrivals_us)
+    lightest = most_first = most_last = 0
+    for place, weight in enumerate(weights):
+        if weight < weights[lightest]:
+            lightest = place
+        if weight - weights[lightest] > weights[most_last] - weights[most_first]:
+            most_first, most_last = lightest, place
+    beyond = (weights[most_last] - weights[most_first] - bound) / (_SECOND_US * Fraction(per_second).denominator)
+    return beyond, ordered[most_first], ordered[most_last]
 
 
 def _weights(arrivals_us: Sequence[int], per_second: float, burst: int, slack_us: int) -> tuple[list[int], int]:

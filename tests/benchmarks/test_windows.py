@@ -1,7 +1,7 @@
 """Windows over a limit are counted exactly: held against the plain definition, pair by pair."""
 
 import pytest
-from benchmarks.windows import SLACK_US, calls_beyond, windows_over_limit
+from benchmarks.windows import SLACK_US, calls_beyond, fullest, windows_over_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,3 +46,12 @@ def test_a_burst_is_one_call_more_for_each() -> None:
 
 def test_nothing_is_within_any_limit() -> None:
     assert windows_over_limit([], per_second=5) == 0
+
+
+def test_the_fullest_window_is_where_the_calls_are() -> None:
+    calm = [n * 1_000_000 for n in range(10)]
+    assert fullest([*calm, 5_100_000, 5_200_000], per_second=2, slack_us=0) == (
+        pytest.approx(1.6),
+        5_000_000,
+        5_200_000,
+    )
