@@ -57,6 +57,7 @@ SESSION = scope(method=AccessMethod.SMARTCARD_SESSION)
 # ── what is given ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.requirement("SMSP-CACHE-001", "a")
 @pytest.mark.parametrize("question", [check(), retrieval(), search()], ids=["check", "details", "search"])
 def test_the_same_question_is_answered_again_within_the_time_to_live(worker: Worker, question: Question) -> None:
     worker.learn(question, exchange="E-7")

@@ -133,10 +133,14 @@ class Entries:
     def change(self, changes: Sequence[Change], now: int) -> list[Changed]:
         """Make changes, all in one transaction and in this order, and say what became of each."""
         with self._writing() as session:
-            patients = {each for change in changes for each in change.forget}
-            patients |= {change.put.patient for change in changes if change.put is not None}
-            _take_turns(session, patients)
-            return [self._change(session, change, now) for change in changes]
+            return self.change_in(session, changes, now)
+
+    def change_in(self, session: Session, changes: Sequence[Change], now: int) -> list[Changed]:
+        """Do the same within a transaction."""
+        patients = {each for change in changes for each in change.forget}
+        patients |= {change.put.patient for change in changes if change.put is not None}
+        _take_turns(session, patients)
+        return [self._change(session, change, now) for change in changes]
 
     def forget(self, session: Session, patient: bytes, now: int) -> int:
         """Within a transaction that has the number's turn: delete what is kept of it, and mark it as forgotten."""
