@@ -236,7 +236,7 @@ def random_moments(chance: random.Random, per_second: float, since_s: float, unt
 
 
 async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, until_s: float) -> int:
-    """Work through rows, so many at once; one that hears the busy tone or a fault is asked again when it was told to be.
+    """Work through rows, so many at once; one that hears the busy tone or a fault is asked again when it was told.
 
     Gives how many rows were answered with a response code.
     """

@@ -279,10 +279,12 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     returned_s: float
     noted: list[Answered]
     arrivals_us: list[int]
+    never: frozenset[int] = frozenset()
+    """Of whom nothing may be kept."""
 
     def asked(self, before: Sequence[Answered]) -> list[Asked]:
         """Hold each answer during the outage against what may be answered."""
-        ledger = Ledger(RULES)
+        ledger = Ledger(RULES, self.never)
         for each in [*before, *(one for one in self.noted if one.ended_s < self.began_s)]:
             ledger.note(each)
         return [
@@ -414,6 +416,7 @@ def _outage(scene: Scene, crowd: Crowd, asker: _Asker, seconds: float, chance: r
             returned_s=returned_s,
             noted=crowd.noted[since:],
             arrivals_us=[],
+            never=frozenset(asker.kinds.never),
         )
 
     with contextlib.suppress(AssertionError):  # then there is no figure, which is said

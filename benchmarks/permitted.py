@@ -7,7 +7,7 @@ and so neither is the opinion.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -50,15 +50,20 @@ class _Fetched(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """What Spine has told to whom. `rules` is by client; one without a rule has nothing kept."""
+    """What Spine has told to whom.
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
+    `rules` is by client; one without a rule has nothing kept. Of the people in `never` nothing is kept for anybody:
+    their records are sensitive, superseded or invalidated.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], never: Container[int] = ()) -> None:
         self._rules = rules
+        self._never = never
         self._told: dict[tuple[str, int, Part], _Fetched] = {}
 
     def note(self, answered: Answered) -> None:
         """Take in what a client was told while Spine answered, in the order in which it was."""
-        if answered.code in _SAYS_NOTHING:
+        if answered.code in _SAYS_NOTHING or answered.person in self._never:
             return
         if answered.code != "SMSP-0000":
             if answered.operation not in SEARCHES:

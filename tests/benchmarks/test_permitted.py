@@ -95,3 +95,9 @@ def test_an_answer_is_as_old_as_its_oldest_part() -> None:
     assert young == pytest.approx(199.9)
     assert old == 200
     assert ledger.age_s("ward", VERIFY, 1, 200) == (pytest.approx(49.9), 50)
+
+
+def test_of_some_people_nothing_is_kept() -> None:
+    ledger = Ledger(RULES, {1})
+    ledger.note(told())
+    assert ledger.opinion("ward", VERIFY, 1, 50) == "forbidden"
