@@ -101,10 +101,10 @@ class Slots(Protocol):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """What a look wants for one ASID: of each queue how many could leave, how many wait, since when on our clock."""
+    """What a look wants for one ASID: of each queue how many calls wait, and since when on our clock."""
 
     asid: str
-    queues: list[tuple[Place, int, int, float]]
+    queues: list[tuple[Place, int, float]]
     shown_since: int | None
     alone: bool
     spare: int
@@ -184,6 +184,7 @@ class _Turns:
         self._patience_s: float | None = None
         self._arrived_s: float | None = None
         """When the call that waits now, or has a slot it did not use yet, came."""
+        self._number = 0
         self._slot: _Slot | None = None
 
     async def wait(self) -> Slot:
@@ -199,8 +200,9 @@ class _Turns:
             self._slot = None
         if self._arrived_s is None:
             self._arrived_s = now_s
+            self._number = self._admission.number()
         leave_by_s = self._deadline_s - self._admission.answer_s(self._patience_s)
-        self._slot = await self._admission._wait(self._place, self._arrived_s, leave_by_s)
+        self._slot = await self._admission._wait(self._place, self._number, self._arrived_s, leave_by_s)
         return self._slot
 
 
@@ -343,9 +345,13 @@ class Admission:
         """Say how long an answer takes, for somebody who had so much time when it came."""
         return min(self._answer_s, patience_s / 4)
 
+    def number(self) -> int:
+        """Number a call that comes."""
+        return next(self._order)
+
     # ── a call ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _wait(self, place: Place, arrived_s: float, leave_by_s: float) -> _Slot:
+    async def _wait(self, place: Place, number: int, arrived_s: float, leave_by_s: float) -> _Slot:
         """Wait for a slot at a place; see `Turns.wait`."""
         now_s = self.monotonic()
         if self._shut():
@@ -357,14 +363,16 @@ class Admission:
         if slot is not None and slot.from_s <= now_s and not queue.calls:
             self._give(slot)
         else:
-            slot = await self._wait_in(queue, slot, arrived_s, leave_by_s)
+            slot = await self._wait_in(queue, slot, number, arrived_s, leave_by_s)
         metrics.slot_seconds(self._service, LANES[place.lane]).observe(self.monotonic() - arrived_s)
         return slot
 
-    async def _wait_in(self, queue: Queue, slot: _Slot | None, arrived_s: float, leave_by_s: float) -> _Slot:
+    async def _wait_in(
+        self, queue: Queue, slot: _Slot | None, number: int, arrived_s: float, leave_by_s: float
+    ) -> _Slot:
         loop = asyncio.get_running_loop()
         now_s = self.monotonic()
-        call = Call(arrived_s, leave_by_s, loop.create_future())
+        call = Call(number, arrived_s, leave_by_s, loop.create_future())
         queue.add(call)
         self._waiting += 1
         self._desk_stale = True
@@ -572,6 +580,9 @@ class Admission:
                 self._look_by(min(line.look_s, now_s + SHOW_EVERY_S))
         if not asids and self._shown:
             self._look_by(now_s)
+        if asids and self._short_of_room and self._room() > 0:
+            self._look_by(now_s + FREED_S)
+        self._short_of_room = bool(asids) and (self._short_of_room or self._room() <= 0)
 
     def _plan_line(self, line: _Line, part: _Part, taken: Taken, now_s: float, *, room: bool) -> None:
         """Set when to look for the next slot of one ASID."""
@@ -687,11 +698,10 @@ class Admission:
     def _parts(self, budget: ServiceBudget) -> list[_Part]:
         """Put together what waits here, for each ASID; first the one that got a slot longest ago, if room is short."""
         now_s = self.monotonic()
-        room = self._room()
         self._queues.tidy()
-        waiting: dict[str, list[tuple[Place, int, int, float]]] = {}
+        waiting: dict[str, list[tuple[Place, int, float]]] = {}
         for queue in self._queues.unmet():
-            shown = queue.place, min(queue.unmet, room), queue.unmet, queue.oldest.arrived_s
+            shown = queue.place, queue.unmet, queue.oldest.arrived_s
             waiting.setdefault(queue.place.asid, []).append(shown)
         parts = []
         for asid in sorted(waiting, key=lambda asid: self._line(asid).granted_s):
@@ -725,11 +735,12 @@ class Admission:
                         lane=place.lane,
                         client=place.client,
                         again=place.again,
-                        count=min(count, left),
+                        # One more than there is room for: so we hear when the next slot after those is.
+                        count=min(waiting, left + 1) if left > 0 else 0,
                         waiting=waiting,
                         since=now - int((now_s - since_s) * SECOND),
                     )
-                    for place, count, waiting, since_s in part.queues
+                    for place, waiting, since_s in part.queues
                 ]
                 # Slots for whoever comes need no room now. They are only taken when all that waits has got its own.
                 all_fit = sum(want.waiting for want in wants) <= left

@@ -13,11 +13,15 @@ from minispine.spine.ports import Slot
 
 
 class Call:
-    """One call that waits. Its future ends with a slot, or with the exception that the caller gets."""
+    """One call that waits. Its future ends with a slot, or with the exception that the caller gets.
 
-    __slots__ = ("arrived_s", "future", "leave_by_s")
+    `number` counts calls in the order they came; one that comes back after a lost slot has the number it had.
+    """
 
-    def __init__(self, arrived_s: float, leave_by_s: float, future: asyncio.Future[Slot]) -> None:
+    __slots__ = ("arrived_s", "future", "leave_by_s", "number")
+
+    def __init__(self, number: int, arrived_s: float, leave_by_s: float, future: asyncio.Future[Slot]) -> None:
+        self.number = number
         self.arrived_s = arrived_s
         self.leave_by_s = leave_by_s
         self.future = future
@@ -53,9 +57,9 @@ class Queue:
         return self.calls[self.coming]
 
     def add(self, call: Call) -> None:
-        """Put a call where it belongs by when it came: one that comes back after a lost slot is not the last."""
+        """Put a call where it belongs by when it came."""
         place = len(self.calls)
-        while place and self.calls[place - 1].arrived_s > call.arrived_s:
+        while place and self.calls[place - 1].number > call.number:
             place -= 1
         self.calls.insert(place, call)
 
