@@ -92,7 +92,7 @@ def _restore(house: House) -> None:
 
 
 def _ask_everything(house: House, spine: Spine) -> None:
-    person = spine.people("every-telecom", 1)[0]
+    person, other = spine.people("every-telecom", 2)
     for certificate in ("ward", "clinic"):
         assert house.ask(question(person), certificate).code == "SMSP-0000"
     assert house.ask(question(person | {"birth_date": "20100931"})).code == "SMSP-0001"
@@ -105,9 +105,11 @@ def _ask_everything(house: House, spine: Spine) -> None:
     spine.faults({"action": "reset", "times": 1})
     assert house.ask(question(person)).code == "SMSP-0000"
     spine.faults({"action": "delay", "seconds": 0.7})
-    with _sent(house, spine, question(person)), _posted(house, question(person)):
+    with _sent(house, spine, question(person)), _posted(house, question(other)):
         until(lambda: house.metric("minispine_waiting") == 1, what="one waits")
     until(lambda: {"exchange.undelivered", "exchange.abandoned"} <= _types(house), what="both clients have gone")
+    with _sent(house, spine, question(person)):
+        assert house.ask(question(person)).code == "SMSP-0000"  # the same question is on its way
     _die_asking(house, spine, question(person))
 
 
@@ -151,6 +153,7 @@ def _keep_answers(house: House, spine: Spine) -> None:
 
     until(answered_from_cache, what="an answer is kept and given again")
     assert "thrown away" in house.must_run("cache", "purge", "--all", "--reason", "a life")
+    house.must_run("budget", "set", "--per-second", "9000", "--reason", "a life")
 
 
 def _change_everything(house: House) -> None:

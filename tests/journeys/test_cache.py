@@ -179,7 +179,8 @@ def test_what_a_purge_leaves(kept_house: House, spine: Spine) -> None:
     assert len(spine.calls()) == 1
     kept_house.must_run("cache", "purge", "--all", "--reason", "journey")
     assert rows(kept_house) == 0
-    assert [event["data"]["count"] for event in kept_house.trail() if event["type"] == "cache.purged"] == [1, 2]
+    # The one whose answers were thrown away is not kept again at once: an answer may have been on its way meanwhile.
+    assert [event["data"]["count"] for event in kept_house.trail() if event["type"] == "cache.purged"] == [1, 1]
 
 
 def test_a_record_that_becomes_sensitive_is_given_to_nobody_from_what_is_kept(kept_house: House, spine: Spine) -> None:

@@ -59,7 +59,7 @@ def shared(keys: Path, spine: Spine, tmp_path_factory: pytest.TempPathFactory) -
         house.configure("exchange", max_in_flight=1, max_waiting=1)
         house.configure("spine.pds", breaker_failures=1000).write()
         house.load_organisations()
-        house.register("ward", "--timeout", "2")
+        house.register("ward", "--timeout", "3")
         yield house.start()
 
 

@@ -197,9 +197,6 @@ class Exchanges:
         """
         if not self._has_room():
             return await self._refuse_for_room(call)
-        limits = self._limits()
-        if self._in_hand >= limits.max_in_flight + limits.max_waiting:
-            return await self.refuse(msgspec.structs.replace(call, body=b""), "busy", _busy_fault(1), 1)
         self._in_hand += 1
         try:
             return await self._in_full(call)
@@ -253,6 +250,8 @@ class Exchanges:
             raise _Refusal("not-supported", event=refusal.event)
         if call.gone():
             return await self._abandon(trail, call)
+        if self._in_hand > self._limits().max_in_flight + self._limits().max_waiting:
+            raise self._busy(NoSlot(1))
         clock.lap("read")
         guard = _guard(call)
         try:
