@@ -356,8 +356,19 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
             for each in self.noted
             if each.ended_s >= self.returned_s
         )
+        amiss = [
+            {
+                "after_s": each.answered.began_s - self.began_s,
+                "opinion": each.opinion,
+                "age": each.age,
+                "answered": msgspec.to_builtins(each.answered),
+            }
+            for each in self.asked(before)
+            if each.aged_wrongly or each.opinion == ("forbidden" if each.served else "permitted")
+        ]
         return {
             "outage_s": self.returned_s - self.began_s,
+            "amiss": amiss[:50],
             "answers": {
                 name: {"count": len(ms), "p50_ms": quantile(ms, 0.5), "p95_ms": quantile(ms, 0.95), "max_ms": max(ms)}
                 for name, ms in sorted(found.items())

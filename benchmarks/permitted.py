@@ -19,6 +19,8 @@ Opinion = Literal["permitted", "forbidden", "undecided"]
 
 MARGIN_S: Final = 2.0
 """By how much a moment may differ inside: what a request may take, and ages in whole seconds."""
+FORGOTTEN_S: Final = 300.0
+"""For so long after another answer about a number nothing of it is kept: an older one may be on its way still."""
 _SAYS_NOTHING: Final = (None, "SMSP-0003", "SMSP-0004")
 """Codes that say nothing of a number: what is kept about it stays."""
 
@@ -60,6 +62,7 @@ class Ledger:
         self._rules = rules
         self._never = never
         self._told: dict[tuple[str, int, Part], _Fetched] = {}
+        self._forgotten_s: dict[int, float] = {}
 
     def note(self, answered: Answered) -> None:
         """Take in what a client was told while Spine answered, in the order in which it was."""
@@ -68,6 +71,10 @@ class Ledger:
         if answered.code != "SMSP-0000":
             if answered.operation not in SEARCHES:
                 self._forget(answered.person)
+                self._forgotten_s[answered.person] = answered.ended_s
+            return
+        since_forgotten_s = answered.ended_s - self._forgotten_s.get(answered.person, -math.inf)
+        if since_forgotten_s < FORGOTTEN_S - MARGIN_S:
             return
         rule = self._rule(answered.client, answered.operation)
         if rule is None:
@@ -80,6 +87,8 @@ class Ledger:
                 continue  # it came from what was kept
             if known is not None and answered.began_s - known.latest_s < rule.ttl_s + MARGIN_S:
                 told = _Fetched(known.earliest_s, answered.ended_s)  # perhaps it did
+            if since_forgotten_s < FORGOTTEN_S + MARGIN_S:
+                told = _Fetched(-math.inf, answered.ended_s)  # perhaps it was not kept
             self._told[place] = told
 
     def opinion(self, client: str, operation: Operation, person: int, at_s: float) -> Opinion:

@@ -69,10 +69,13 @@ def test_a_search_is_never_permitted(search: Operation) -> None:
     assert opinion(told(search, client="clinic"), about=search, client="clinic") == "forbidden"
 
 
-def test_any_other_answer_about_a_number_to_anybody_forbids_it() -> None:
+@pytest.mark.parametrize(
+    ("again_s", "expected"), [(20, "forbidden"), (290, "forbidden"), (300, "undecided"), (320, "permitted")]
+)
+def test_any_other_answer_about_a_number_to_anybody_forbids_it_for_a_while(again_s: float, expected: Opinion) -> None:
     other = told(client="desk", code="DEMOG-0040", at_s=10)
     assert opinion(told(), other) == "forbidden"
-    assert opinion(told(), other, told(at_s=20)) == "permitted"
+    assert opinion(told(), other, told(at_s=10 + again_s), at_s=400) == expected
 
 
 @pytest.mark.parametrize("code", [None, "SMSP-0003", "SMSP-0004"])
