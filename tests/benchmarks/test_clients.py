@@ -1,15 +1,16 @@
 """The ways in which clients ask: at random moments, and row by row with patience."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
 from typing import Any, cast
 
 import pytest
-from benchmarks import clients
 from benchmarks.clients import Answered, Client, Question, random_moments, row_by_row
 
+from benchmarks import clients
 from minispine.domain.operations import Operation
 
 VERIFY = Operation.VERIFY_NHS_NUMBER
@@ -78,6 +79,6 @@ def test_a_fault_or_no_answer_is_no_row_done(slept: list[float], said: dict[str,
 def test_random_moments_are_as_many_as_they_should_be_and_know_nothing_of_each_other() -> None:
     moments = list(random_moments(random.Random(1), 100, 50.0, 150.0))
     assert 9_500 < len(moments) < 10_500
-    assert all(50 < before < after < 150 for before, after in zip(moments, moments[1:], strict=False))
-    shorter_than_mean = sum(after - before < 0.01 for before, after in zip(moments, moments[1:], strict=False))
+    assert all(50 < before < after < 150 for before, after in itertools.pairwise(moments))
+    shorter_than_mean = sum(after - before < 0.01 for before, after in itertools.pairwise(moments))
     assert 0.60 < shorter_than_mean / len(moments) < 0.66  # 1 - 1/e
