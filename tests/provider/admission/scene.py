@@ -49,6 +49,10 @@ class MadeTime(asyncio.SelectorEventLoop):
         """Give the time that was made."""
         return self._jumping.now_s
 
+    def stand_still(self, for_s: float) -> None:
+        """Let time pass while nothing runs, as when the processor is somebody else's."""
+        self._jumping.now_s += for_s
+
 
 class _Thread(Executor):
     """Does what it is given at once; the result is there after `takes_s`."""

@@ -2,14 +2,20 @@
 
 import asyncio
 import collections
+import itertools
+import time
 
 import pytest
 from prometheus_client import REGISTRY
 
-from minispine.provider.admission.book import SECOND
+from minispine.domain.operations import NationalService
+from minispine.provider.admission import Admission
+from minispine.provider.admission.book import SECOND, Desk, Want
 from minispine.provider.admission.gate import _Slot
+from minispine.provider.admission.store import SlotStore
 from minispine.spine.http import Unreachable
 from minispine.spine.ports import NoSlot, ServiceShut
+from minispine.storage import Database
 from minispine.vocabulary.budgets import Limit, ServiceBudget
 from tests.provider.admission.scene import ASID, EPOCH_US, OTHER_ASID, SHARES, Scene, over_the_limit
 
@@ -163,6 +169,17 @@ def test_a_slot_may_be_used_for_20_ms_less_the_way_to_the_wire() -> None:
     for late_s, expected in [(0.0, True), (0.010, True), (0.016, False)]:
         scene = Scene(per_second=10)
         assert scene.run(used_after(scene, late_s)) is expected
+
+
+def test_a_slot_is_not_used_when_the_loop_has_stood_still_for_too_long() -> None:
+    scene = Scene(per_second=10)
+
+    async def play() -> bool:
+        slot = await scene.turns().wait()
+        scene.loop.stand_still(0.016)
+        return slot.use()
+
+    assert scene.run(play()) is False
 
 
 def test_a_slot_is_used_once() -> None:
@@ -358,6 +375,27 @@ def test_what_a_dead_worker_wanted_holds_nobody_up() -> None:
     # Each slot that was left for the dead one costs some milliseconds, and after a second none is.
     assert rows[-1].at_s - rows[0].at_s < 2.9 + 10 * 0.012
     assert rows[0].at_s - scene.left[len(scene.left) - 31].at_s < 0.15
+
+
+def test_a_worker_that_shows_itself_but_does_not_take_its_slots_costs_others_little() -> None:
+    scene = Scene(per_second=10, workers=1)
+
+    async def stand_idle() -> None:
+        want = Want(ASID, 0, "ward", again=False, count=5, waiting=5, since=scene.store.now())
+        while True:
+            scene.store.book.desks["idle"] = Desk(seen=scene.store.now(), wants=[want])
+            await asyncio.sleep(0.001)
+
+    async def play() -> None:
+        idle = scene.loop.create_task(stand_idle())
+        await asyncio.sleep(0)
+        await asyncio.gather(*scene.start_many([f"{n}" for n in range(20)], lane="batch", client="trace"))
+        idle.cancel()
+
+    scene.run(play())
+    between_s = [after.from_s - before.from_s for before, after in itertools.pairwise(scene.left)]
+    assert len(scene.left) == 20
+    assert 0.105 < sum(between_s) / len(between_s) < 0.115  # so long it was waited for, each time
 
 
 def test_who_is_cancelled_leaves_nothing_behind() -> None:
@@ -592,7 +630,9 @@ def test_a_steady_flow_below_the_limit_costs_a_look_for_many_calls() -> None:
         await asyncio.gather(*tasks)
         return looks
 
+    lost = _counted("lost")
     assert scene.run(play()) < 1000 / 5
+    assert _counted("lost") - lost < 2000
     assert len(scene.left) == 2000
     assert over_the_limit(scene.left[::50], 2000) == []
     assert max(waits) < 0.02
@@ -626,9 +666,10 @@ def test_a_client_with_a_limit_of_its_own_gets_no_slot_that_was_for_anybody() ->
     async def play() -> None:
         for n in range(400):
             scene.start(f"free {n}", client="free")
+            await asyncio.sleep(0.0025)
             if n % 10 == 0:
                 scene.start(f"held {n}", client="held", patience_s=3)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.0025)
         await asyncio.sleep(5)
 
     scene.run(play())
@@ -673,6 +714,59 @@ def test_at_the_end_what_a_worker_wants_is_taken_out_of_the_book() -> None:
             await scene.turns().wait()
 
     scene.run(play())
+
+
+# ── with the database ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_workers_share_a_budget_by_way_of_the_database(database: Database) -> None:
+    """As they run: each with a connection and a thread of its own, in the time that there is."""
+    per_second = 60.0
+    budget = ServiceBudget(default=Limit(per_second=per_second), shares=SHARES)
+    moments: list[float] = []
+
+    async def prepare(calls: int) -> int:
+        return max(calls, 10)
+
+    async def call(admission: Admission) -> None:
+        turns = admission.turns(asid=ASID, lane="attended", client="ward", deadline_s=time.monotonic() + 30)
+        while not (slot := await turns.wait()).use():
+            pass
+        moments.append(slot.from_s)  # type: ignore[attr-defined]
+        slot.finish("succeeded")
+
+    async def play() -> None:
+        workers = [
+            Admission(
+                SlotStore(database, NationalService.PDS),
+                service=NationalService.PDS,
+                instance=f"worker {n}",
+                budget=lambda: budget,
+                prepare=prepare,
+                shut=lambda: False,
+                max_in_flight=10,
+                max_waiting=100,
+            )
+            for n in range(3)
+        ]
+        watching = [asyncio.ensure_future(worker.watch()) for worker in workers]
+        await asyncio.gather(*(call(workers[n % 3]) for n in range(45)))
+        for watch in watching:
+            watch.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+        for worker in workers:
+            worker.close()
+
+    asyncio.run(play())
+    moments.sort()
+    assert len(moments) == 45
+    # Where a slot's moment is on our own clock is known to some part of a millisecond.
+    for first, begin_s in enumerate(moments):
+        for count, end_s in enumerate(moments[first:], 1):
+            assert count <= per_second * (end_s - begin_s + 0.02) + 1
+    store = SlotStore(database, NationalService.PDS)
+    assert store.look()[0].desks == {}
+    store.close()
 
 
 def _value(name: str, **labels: str) -> float:

@@ -127,6 +127,8 @@ class _Line:
         """When it is worth to look for it."""
         self.left_at: int | None = None
         """The instant of a slot that was left to others."""
+        self.left_until = 0
+        """What the bucket was then: while it is the same nobody has taken that slot."""
         self.last_turn = False
         """Whether those who had not shown themselves have been passed over already, and nobody is waited for next."""
         self.granted_s = -math.inf
@@ -453,7 +455,8 @@ class Admission:
         if result == "succeeded":
             self._ready += 1
             self._answer_s += 0.05 * (now_s - slot.left_s - self._answer_s)
-            self._concurrency.succeeded(left_s=slot.left_s, now_s=now_s, in_flight=self._in_flight)
+            taken = self._in_flight + len(self._coming) + len(self._given)  # by calls, and by slots of calls to come
+            self._concurrency.succeeded(left_s=slot.left_s, now_s=now_s, in_flight=taken)
         elif result == "failed":
             self._concurrency.failed(left_s=slot.left_s, now_s=now_s)
             self._shut_out()
@@ -584,8 +587,11 @@ class Admission:
             self._look_by(now_s + FREED_S)
         self._short_of_room = bool(asids) and (self._short_of_room or self._room() <= 0)
 
-    def _plan_line(self, line: _Line, part: _Part, taken: Taken, now_s: float, *, room: bool) -> None:
+    def _plan_line(self, line: _Line, part: _Part, seen: _Seen, now_s: float, *, room: bool) -> None:
         """Set when to look for the next slot of one ASID."""
+        taken = seen.taken[part.asid]
+        known = seen.book.lines.get(part.asid)
+        until = 0 if known is None else known.bucket.until
         planned_s, line.look_s = line.look_s, math.inf
         if taken.next_at is None:
             line.next_s = line.left_at = None
@@ -597,8 +603,8 @@ class Admission:
             if line.look_s <= now_s:
                 # It could be taken now: one look does not take all, or there is no room, of which we shall hear.
                 line.look_s = now_s if taken.grants and room else math.inf
-        elif line.left_at is None or taken.next_at > line.left_at + OTHERS_TURN_S * SECOND:
-            line.left_at = taken.next_at
+        elif line.left_at is None or line.left_until != until:
+            line.left_at, line.left_until = taken.next_at, until
             line.last_turn = False
             line.look_s = max(line.next_s, now_s) + OTHERS_TURN_S
         elif part.shown_since is None:
@@ -666,7 +672,7 @@ class Admission:
                 self._connecting.add_done_callback(self._connected)
             if self._connecting is not None and self._ready <= reserved:
                 await asyncio.wait({self._connecting}, timeout=CONNECTING_S)
-        self._short_of_room = self._room() < wanted
+        self._short_of_room = bool(wanted) and self._room() <= 0
 
     def _connected(self, connecting: asyncio.Future[int]) -> None:
         self._connecting = None
@@ -783,7 +789,7 @@ class Admission:
             self._use_open(part.asid, line, budget)
         room = self._room() > 0
         for part in parts:
-            self._plan_line(self._line(part.asid), part, seen.taken[part.asid], now_s, room=room)
+            self._plan_line(self._line(part.asid), part, seen, now_s, room=room)
         self._depart()
 
     def _granted(self, line: _Line, grant: Grant, now_s: float) -> None:
