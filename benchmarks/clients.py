@@ -28,6 +28,8 @@ TIMEOUT_S: Final = 25.0
 """How long each client waits, as its registration says."""
 PATIENCE_S: Final = TIMEOUT_S + 15.0
 """When a request is given up: later than the client's time-out, so that a late answer can be told from none."""
+UNAVAILABLE: Final = "SMSP-0004"
+"""The response code that says that Spine was not to be had."""
 _IDLE_S: Final = 60.0
 """A connection that was not used for so long is not used again: the provider is about to close it."""
 _AGAIN_S: Final = 0.02
@@ -216,19 +218,16 @@ class Crowd:
 # ── ways to ask ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def at_random(
-    client: Client, asked: Iterable[Question], *, per_second: float, chance: random.Random, until_s: float
-) -> None:
-    """Ask at random moments (Poisson), whatever has become of what was asked before; wait for the last answers."""
-    moments = random_moments(chance, per_second, time.time(), until_s)
+async def at_moments(client: Client, asked: Iterable[Question], moments_s: Iterable[float]) -> None:
+    """Ask at these moments, whatever has become of what was asked before; wait for the last answers."""
     async with asyncio.TaskGroup() as group:
-        for moment_s, question in zip(moments, asked, strict=False):
+        for moment_s, question in zip(moments_s, asked, strict=False):
             await asyncio.sleep(max(0.0, moment_s - time.time()))
             group.create_task(client.ask(question))
 
 
 def random_moments(chance: random.Random, per_second: float, since_s: float, until_s: float) -> Iterator[float]:
-    """Draw moments that know nothing of each other, so many a second."""
+    """Draw moments that know nothing of each other (Poisson), so many a second."""
     moment_s = since_s + chance.expovariate(per_second)
     while moment_s < until_s:
         yield moment_s
@@ -238,7 +237,7 @@ def random_moments(chance: random.Random, per_second: float, since_s: float, unt
 async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, until_s: float) -> int:
     """Work through rows, so many at once; one that hears the busy tone or a fault is asked again when it was told.
 
-    Gives how many rows were answered with a response code.
+    So is one for which Spine was not to be had. Gives how many rows were answered.
     """
     done = 0
 
@@ -247,7 +246,7 @@ async def row_by_row(client: Client, rows: Iterator[Question], *, at_once: int, 
         for row in rows:
             while time.time() < until_s:
                 answered = await client.ask(row)
-                if answered.code is not None:
+                if answered.code not in (None, UNAVAILABLE):
                     done += 1
                     break
                 await asyncio.sleep(min(answered.retry_after_s or 1, max(0.0, until_s - time.time())))

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from tests.journeys.house import until
 
-from benchmarks.clients import Answered, Crowd, Question, at_random, in_turn, trying_again
+from benchmarks.clients import Answered, Crowd, Question, at_moments, in_turn, random_moments, trying_again
 from benchmarks.load import template
 from benchmarks.permitted import MARGIN_S, SEARCHES, Ledger, Opinion, Rule
 from benchmarks.quantiles import quantile
@@ -235,8 +235,8 @@ def _volume(scene: Scene, crowd: Crowd, asker: _Asker, seconds: float, chance: r
     scene.spine.forget_calls()
     before = len(crowd.noted)
     asked = asker.drawn(random.Random(chance.random()), asker.kinds.ward)
-    until_s = time.time() + seconds
-    crowd.wait(at_random(crowd.client("ward"), asked, per_second=VOLUME_PER_S, chance=chance, until_s=until_s))
+    now_s = time.time()
+    crowd.wait(at_moments(crowd.client("ward"), asked, random_moments(chance, VOLUME_PER_S, now_s, now_s + seconds)))
     noted = crowd.noted[before:]
     taken_ms = [1000 * each.seconds for each in noted]
     return Volume(
@@ -386,12 +386,10 @@ def _outage(scene: Scene, crowd: Crowd, asker: _Asker, seconds: float, chance: r
     until_s = load_s + LEAD_S + seconds + PATIENCE_S + RETURN_S
     asking = [
         crowd.begin(
-            at_random(
+            at_moments(
                 crowd.client(name),
                 asker.drawn(random.Random(chance.random()), about),
-                per_second=per_second,
-                chance=random.Random(chance.random()),
-                until_s=until_s,
+                random_moments(random.Random(chance.random()), per_second, load_s, until_s),
             )
         )
         for name, about, per_second in asker.load

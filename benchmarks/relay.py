@@ -30,6 +30,7 @@ class Relay:
             cwd=Path(__file__).parents[1],
             text=True,
         )
+        self.pid = self._process.pid
         self.port: int = self._answer()
 
     def turn(self, way: Way) -> None:

@@ -1,12 +1,15 @@
 """What the budget benchmark makes of what it saw."""
 
-import math
+import itertools
+import random
 from typing import Any
 
 import pytest
-from benchmarks.budget import BATCH_ROWS, LEAST, MOST, Load, wrong
+from benchmarks.budget import BATCH_ROWS, LEAST, MOST, Load, typical_moments, wrong
 from benchmarks.clients import TIMEOUT_S, Answered
+from benchmarks.ideal import Request, waits_s
 from benchmarks.nemesis import AFTER_S, Deed
+from benchmarks.quantiles import quantile
 
 from minispine.domain.operations import Operation
 
@@ -62,8 +65,23 @@ def test_waiting_is_what_a_request_takes_beyond_what_it_takes_in_quiet() -> None
 
 
 @pytest.mark.parametrize("said", [LOST, BUSY])
-def test_who_is_refused_or_lost_has_waited_for_ever(said: dict[str, Any]) -> None:
-    assert load(asked(1, 0.1, **said)).waited({VERIFY: 0.0}, 5)["attended_p95_wait_s"] == math.inf
+def test_who_is_refused_or_lost_has_waited_as_long_as_it_would_have(said: dict[str, Any]) -> None:
+    assert load(asked(1, 0.1, **said)).waited({VERIFY: 0.0}, 5)["attended_p95_wait_s"] == TIMEOUT_S
+
+
+def test_people_ask_for_half_of_the_budget_at_moments_that_are_neither_kind_nor_unkind() -> None:
+    moments = typical_moments(random.Random(1), 5, 200)
+    assert len(moments) == 312  # 2.5 calls a second, 1.6 calls each, 200 s
+    assert moments == sorted(moments)
+    assert 0 < moments[0] < moments[-1] < 200
+    waits = [draw_wait_s(typical_moments(random.Random(seed), 5, 200)) for seed in range(8)]
+    assert max(waits) - min(waits) < 0.4
+
+
+def draw_wait_s(moments: list[float]) -> float:
+    calls = itertools.cycle([1, 1, 2, 2, 2])
+    requests = [Request(at_s=at_s, calls=count) for at_s, count in zip(moments, calls, strict=False)]
+    return quantile(waits_s(requests, per_second=5, answer_s=0, lower_share=0.05), 0.95) or 0
 
 
 def test_others_do_not_wait_as_attended() -> None:

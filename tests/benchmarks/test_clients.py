@@ -68,7 +68,7 @@ def test_a_row_that_hears_the_busy_tone_is_asked_again_when_it_was_told(slept: l
     assert slept == [7]
 
 
-@pytest.mark.parametrize("said", [{"status": 500}, {"status": None}])
+@pytest.mark.parametrize("said", [{"status": 500}, {"status": None}, {"status": 200, "code": "SMSP-0004"}])
 def test_a_fault_or_no_answer_is_no_row_done(slept: list[float], said: dict[str, Any]) -> None:
     client = Scripted(said)
     assert work(client) == 3
