@@ -9,6 +9,7 @@ import pytest
 
 from minispine.audit.encoding import prepare
 from minispine.audit.events import AuditUnavailable, Entry, EventType, Receipt
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import (
     AuthorRefused,
@@ -46,6 +47,8 @@ PARAMETERS = {VERIFY: BY_NUMBER, FIND: BY_NAME, BY_NHS_NUMBER: BY_NUMBER, BY_SEA
 
 NOT_FOUND = NoMatch(event="pds.1")
 NEW_NUMBER = "9449310416"
+NUMBERS = ("9434765919", "9434765927", "9434765935", "9434765943", "9434765951", "9434765978")
+"""Numbers of six people, so that none of their questions is another's."""
 
 
 @pytest.mark.requirement("SERVICE-PDS", "a")
@@ -600,6 +603,37 @@ def test_there_is_a_bound_to_the_requests_in_hand(scene: Scene) -> None:
     assert len(scene.spine.asked) == 1
 
 
+@pytest.mark.requirement("SMSP-PERF-007", "a")
+def test_a_batch_leaves_room_for_a_person(scene: Scene) -> None:
+    scene.limits = replace(scene.limits, max_in_flight=1, max_waiting=5)
+    scene.registration = replace(scene.registration, lane="batch")
+    several = [scene.message(VERIFY, nhs_number=number, birth_date="20090310") for number in NUMBERS]
+    assert [answer.label for answer in together(scene, several, *[FOUND] * 6)].count("fault-2100") == 1
+    scene.registration = replace(scene.registration, lane="attended")
+    assert [answer.label for answer in together(scene, several, *[FOUND] * 6)].count("fault-2100") == 0
+
+
+@pytest.mark.requirement("SMSP-PERF-007", "a")
+@pytest.mark.parametrize(
+    ("registered", "identity", "lane"),
+    [
+        ("attended", JSMITH, "attended"),
+        ("attended", "urn:nhs-uk:identity:ods:RXX:SYS:nightly", "unattended"),
+        ("unattended", JSMITH, "unattended"),
+        ("batch", JSMITH, "batch"),
+        ("batch", "urn:nhs-uk:identity:ods:RXX:SYS:nightly", "batch"),
+    ],
+)
+def test_the_lane_is_that_of_the_registration_but_a_function_never_goes_as_a_person(
+    scene: Scene, registered: Lane, identity: str, lane: str
+) -> None:
+    scene.registration = replace(scene.registration, lane=registered)
+    assert scene.serve(scene.message(VERIFY, identity=identity, **BY_NUMBER), FOUND).label == "SMSP-0000"
+    assert scene.admission.asked == [("200000000999", lane, "ward", 1)]
+    assert scene.log.only(EventType.EXCHANGE_RECEIVED).data["lane"] == lane
+    assert scene.counted[0][2] == lane
+
+
 @pytest.mark.requirement("SMSP-PERF-001", "c")
 def test_a_second_question_that_finds_no_slot_is_busy_too_and_what_was_asked_is_on_record(scene: Scene) -> None:
     ready = asyncio.Event()
@@ -678,6 +712,32 @@ def test_nothing_kept_and_spine_unavailable_is_said_at_once(scene: Scene, shut: 
     scene.spine.is_shut = shut
     answer = scene.ask(BY_NHS_NUMBER, *([] if shut else [UNREACHABLE]), **BY_NUMBER)
     assert (answer.label, answer.age_s, read(answer, BY_NHS_NUMBER).patient) == ("SMSP-0004", None, None)
+
+
+def test_a_search_is_not_answered_in_an_outage_not_even_its_second_question(scene: Scene) -> None:
+    keeping(scene).cache.stale = {Retrieval: STALE}
+    assert scene.ask(BY_SEARCH, FOUND, UNREACHABLE, **BY_NAME).label == "SMSP-0004"
+    assert scene.ask(BY_NHS_NUMBER, FOUND, UNREACHABLE, **BY_NUMBER).label == "SMSP-0003"
+
+
+def test_a_kept_record_is_retrieved_only_for_the_date_of_birth_that_was_asked_about(scene: Scene) -> None:
+    other = replace(FETCHED, outcome=Found(event="found", record=replace(RECORD, birth_time="20090311")))
+    keeping(scene).cache.kept = {Retrieval: other}
+    assert scene.ask(BY_SEARCH, FOUND, FOUND, **BY_NAME).age_s is None
+    assert [type(question) for question, _ in scene.spine.asked] == [Trace, Retrieval]
+    scene.cache.kept = {Retrieval: FETCHED}
+    assert scene.ask(BY_SEARCH, FOUND, **BY_NAME).age_s == 61
+
+
+def test_a_breaker_that_comes_round_between_two_questions_leaves_nothing_recorded_that_is_not_asked(
+    scene: Scene,
+) -> None:
+    keeping(scene).cache.stale = {CrossCheck: STALE}
+    looks = itertools.count()
+    scene.spine.shut = lambda: next(looks) == 0  # type: ignore[method-assign]
+    assert scene.ask(BY_NHS_NUMBER, **BY_NUMBER).label == "SMSP-0004"
+    assert "exchange.asked" not in scene.log.types()[0]
+    assert len(scene.log.entries) == 1
 
 
 def test_without_a_rule_what_is_kept_is_not_even_looked_at(scene: Scene) -> None:

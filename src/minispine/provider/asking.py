@@ -12,9 +12,11 @@ from typing import Final, Protocol
 import msgspec
 
 from minispine.domain.lanes import Lane
+from minispine.domain.matching import is_certainly
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, Outcome, Unavailable, kind_of
-from minispine.domain.question import Question, Retrieval
+from minispine.domain.patient import SpineRecord
+from minispine.domain.question import CrossCheck, Question, Retrieval, Trace
 from minispine.domain.request import Source
 from minispine.observe import metrics
 from minispine.provider.cache import Kept, Scope
@@ -92,6 +94,8 @@ class Asking:
         self._cache = cache
         self._flights = flights
         self._gone = gone
+        self._proof: CrossCheck | Trace | None = None
+        """The last question but retrievals: it says by what the person is known."""
         self._keeps = cache.concerns(asker.scope.operation, asker.scope.client) is not None
         self.told = 0
         """How many questions have their outcome."""
@@ -114,7 +118,7 @@ class Asking:
         """
         outcome: Outcome | None
         while True:
-            if self._spine.shut():
+            if self._away is not None or self._spine.shut():
                 outcome = await self._without_spine(Unavailable(event=SHUT))
             else:
                 outcome = await self._kept(outage=False)
@@ -165,16 +169,23 @@ class Asking:
 
     async def _kept(self, *, outage: bool) -> Outcome | None:
         """Answer the question from what is kept, where that may be."""
-        if not self._keeps:
-            return None
+        if not self._keeps or (outage and isinstance(self._proof, Trace)):
+            return None  # what follows a search is part of it, and no search is answered in an outage
         kept = await self._cache.answer(self.question, self._asker.scope, outage=outage)
-        if kept is None:
+        if kept is None or not self._is_theirs(kept.outcome.record):
             return None
         self._trail.answered_from_cache(kept)
         self._source = "cache"
         self._age_s = max(kept.age_s, self._age_s or 0)
         self._stale = self._stale or outage
         return kept.outcome
+
+    def _is_theirs(self, record: SpineRecord) -> bool:
+        """Tell whether a kept record to be retrieved is that of the person who was asked about, by number and date."""
+        if not isinstance(self.question, Retrieval):
+            return True
+        birth_date = self._proof.birth_date if self._proof is not None else ""
+        return is_certainly(record, number=self.question.nhs_number, birth_date=birth_date)
 
     async def _without_spine(self, unavailable: Outcome) -> Outcome:
         """Answer from what is kept because Spine cannot (SMSP-PERF-006 b), or not at all."""
@@ -247,6 +258,8 @@ class Asking:
         self.told += 1
         if isinstance(self.question, Retrieval):
             self._retrieved = self.question.nhs_number
+        else:
+            self._proof = self.question
         try:
             self.question = self._questions.send(outcome)
         except StopIteration as decided:

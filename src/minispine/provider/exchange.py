@@ -1,7 +1,7 @@
 """The path of one request, from the bytes of an identified client to its answer.
 
-`Exchanges.serve` reads like the picture in docs/architecture.md: wire, clients, identify, cache, audit, admission,
-Spine, vocabulary, wire, audit. What it promises (Law 1): nothing is asked before the ids of what is asked are durable,
+`Exchanges._serve` reads like the picture in the README: wire, clients, identify, cache, audit, admission, Spine,
+vocabulary, wire, audit. What it promises (Law 1): nothing is asked before the ids of what is asked are durable,
 and no answer is returned before its record is. Where that cannot be kept the client gets a retryable fault.
 """
 
@@ -10,7 +10,7 @@ import datetime
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 import msgspec
 
@@ -18,7 +18,7 @@ from minispine.audit.events import AuditUnavailable, Entry, Guard, GuardFailed, 
 from minispine.config.settings import Exchange as Limits
 from minispine.domain import nhs_number
 from minispine.domain.identity import Identified, IdentityRefused
-from minispine.domain.lanes import Lane
+from minispine.domain.lanes import ROOM_TO_WAIT, Lane, lane_of
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import Found, Unusable
 from minispine.domain.patient import Patient
@@ -236,7 +236,7 @@ class Exchanges:
             Asker(
                 sender=sender,
                 scope=self._scope(call, request, identified, sender),
-                lane=call.client.registration.lane,
+                lane=trail.lane,
                 exchange=trail.exchange,
                 deadline_s=deadline_s,
             ),
@@ -250,15 +250,15 @@ class Exchanges:
             raise _Refusal("not-supported", event=refusal.event)
         if call.gone():
             return await self._abandon(trail, call)
-        if self._in_hand > self._limits().max_in_flight + self._limits().max_waiting:
-            raise self._busy(NoSlot(1))
+        if self._in_hand > self._most_in_hand(trail.lane):
+            raise self._busy(self._admission.refusal(**_place(sender, trail), calls=1, time_left_s=0) or NoSlot(1))
         clock.lap("read")
         guard = _guard(call)
         try:
             ended = await asking.begin()
             clock.lap("cache")
             if ended is None:
-                turns = self._turns(asking, asked_for, call, sender, deadline_s)
+                turns = self._turns(asking, asked_for, sender, trail, deadline_s)
                 ids, guard = await self._open(asking, asked_for, call, request, sender, trail)
                 clock.lap("audit-asking")
                 ended = await asking.go_on(ids, turns)
@@ -345,7 +345,7 @@ class Exchanges:
             raise _denied(what)
         assert asid is not None
         if trail is not None:
-            trail.permitted(identified)
+            trail.permitted(identified, lane_of(registration.lane, identified.method))
         return identified, Sender(asid=asid, author=identified.author)
 
     @staticmethod
@@ -393,27 +393,28 @@ class Exchanges:
             method=identified.method,
         )
 
-    def _turns(self, asking: Asking, asked_for: PdsRequest, call: Call, sender: Sender, deadline_s: float) -> Turns:
+    def _most_in_hand(self, lane: Lane) -> int:
+        """Give how many requests this worker may have in hand when it takes one of this lane.
+
+        Of the room to wait, lower lanes leave some to those before them: a batch must not keep a person out.
+        """
+        limits = self._limits()
+        return limits.max_in_flight + round(limits.max_waiting * ROOM_TO_WAIT[lane])
+
+    def _turns(self, asking: Asking, asked_for: PdsRequest, sender: Sender, trail: Trail, deadline_s: float) -> Turns:
         """Get in line for Spine, unless there is no hope of being served in time (SMSP-PERF-001 c).
 
         Raises:
             NoSlot: there is none.
         """
-        lane, client = call.client.registration.lane, call.client.registration.name
+        place = _place(sender, trail)
         calls = self._most_questions(asked_for.operation) - asking.told - asking.follows
         left_s = deadline_s - asyncio.get_running_loop().time()
-        in_time = left_s > 0  # otherwise it ends without a question, and not because of who else waits
-        if (
-            calls
-            and in_time
-            and (
-                busy := self._admission.refusal(
-                    asid=sender.asid, lane=lane, client=client, calls=calls, time_left_s=left_s
-                )
-            )
-        ):
-            raise busy
-        return self._admission.turns(asid=sender.asid, lane=lane, client=client, deadline_s=deadline_s)
+        if calls and left_s > 0:  # else it ends without a question, and not because of who else waits
+            busy = self._admission.refusal(**place, calls=calls, time_left_s=left_s)
+            if busy is not None:
+                raise busy
+        return self._admission.turns(**place, deadline_s=deadline_s)
 
     def _most_questions(self, operation: Operation) -> int:
         return service.most_questions(operation, search_after_number=self._limits().not_verified_falls_back_to_search)
@@ -746,6 +747,18 @@ class Exchanges:
         if sender is not None and self._permit(found.registration, request, None)[1] != sender:
             raise _Refusal("registry", fault=_fault("2100", "the registration has changed; try again"))
         return Guard(client=failed.client, version=found.version)
+
+
+class _Place(TypedDict):
+    """Where calls to Spine wait."""
+
+    asid: str
+    lane: Lane
+    client: str
+
+
+def _place(sender: Sender, trail: Trail) -> _Place:
+    return _Place(asid=sender.asid, lane=trail.lane, client=trail.client)
 
 
 async def _to_its_end(commit: Coroutine[None, None, Guard]) -> tuple[Guard, bool]:

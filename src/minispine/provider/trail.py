@@ -13,6 +13,7 @@ import msgspec
 from minispine.audit.events import Body, Entry, Event, EventType, Guard
 from minispine.audit.terms import REFUSED_IDENTITY
 from minispine.domain.identity import AuditId, Identified
+from minispine.domain.lanes import Lane
 from minispine.domain.outcome import Found, Outcome, Superseded, Unavailable, kind_of
 from minispine.domain.presentation import Alteration
 from minispine.domain.question import Question
@@ -31,7 +32,7 @@ class Trail:
         client: str,
         peer: str,
         path: str,
-        lane: str,
+        lane: Lane,
         arrived_at: int,
         body: bytes,
         now: Callable[[], int],
@@ -98,9 +99,10 @@ class Trail:
         asker = ("organisation", "user_code", "function", "author")
         self._asker = {name: self._received[name] for name in asker if self._received.get(name) is not None}
 
-    def permitted(self, identified: Identified) -> None:
-        """Remember that the client may act for the organisation that it names."""
+    def permitted(self, identified: Identified, lane: Lane) -> None:
+        """Remember that the client may act for the organisation that it names, and in which lane its request waits."""
         self.organisation = identified.organisation
+        self.lane = self._received["lane"] = lane
 
     def asked_for(self, request: PdsRequest) -> None:
         """Remember the criteria: they are about a patient, so they go into the private part."""

@@ -31,7 +31,7 @@ from typing import Final, Literal, Protocol, TypeVar
 
 import msgspec
 
-from minispine.domain.lanes import LANES, Lane
+from minispine.domain.lanes import LANES, ROOM_TO_WAIT, Lane
 from minispine.domain.operations import NationalService
 from minispine.observe import metrics
 from minispine.provider.admission.book import (
@@ -295,7 +295,7 @@ class Admission:
         place = Place(asid=asid, lane=LANES.index(lane), client=client, again=False)
         forecast_s = self._forecast_s(place, calls)
         answers_s = min(calls * self._answer_s, time_left_s / 4)
-        if self._waiting >= self._max_waiting or forecast_s > time_left_s - answers_s:
+        if self._full(place) or forecast_s > time_left_s - answers_s:
             return NoSlot(_retry_after_s(forecast_s - time_left_s))
         return None
 
@@ -343,6 +343,10 @@ class Admission:
         finally:
             self._store.close()
 
+    def _full(self, place: Place) -> bool:
+        """Whether there is no room to wait for one more; lower lanes leave some to those before them."""
+        return self._waiting >= max(1, round(self._max_waiting * ROOM_TO_WAIT[LANES[place.lane]]))
+
     def answer_s(self, patience_s: float) -> float:
         """Say how long an answer takes, for somebody who had so much time when it came."""
         return min(self._answer_s, patience_s / 4)
@@ -358,7 +362,7 @@ class Admission:
         now_s = self.monotonic()
         if self._shut():
             raise ServiceShut
-        if self._closed or now_s >= leave_by_s or (not place.again and self._waiting >= self._max_waiting):
+        if self._closed or now_s >= leave_by_s or (not place.again and self._full(place)):
             raise NoSlot(_retry_after_s(self._forecast_s(place, 1) - max(0.0, leave_by_s - now_s)))
         queue = self._queues.at(place)
         slot = self._open_slot(place, now_s)
