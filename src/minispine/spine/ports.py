@@ -93,7 +93,7 @@ class Turns(Protocol):
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a question, which is that of its last attempt.
 
-    `busy` is set where no slot could be had before the deadline; then there is no outcome that says anything.
+    `busy` is set where no slot could be had before the deadline; without attempts the outcome then says nothing.
     """
 
     outcome: Outcome
@@ -115,6 +115,8 @@ class PdsPort(Protocol):
 
     async def prepare(self, calls: int) -> int:
         """See that so many calls could leave at once: have connections open for them. Gives for how many there are.
+
+        For none it gives at once how many are open.
 
         Raises:
             TransportFailure: there is none, and none can be made.
