@@ -33,7 +33,6 @@ import msgspec
 
 from minispine.domain.lanes import LANES, ROOM_TO_WAIT, Lane
 from minispine.domain.operations import NationalService
-from minispine.observe import metrics
 from minispine.provider.admission.book import (
     BLOCK_US,
     BLOCKS_FROM_PER_S,
@@ -50,6 +49,7 @@ from minispine.provider.admission.book import (
 )
 from minispine.provider.admission.concurrency import Concurrency
 from minispine.provider.admission.store import Reading
+from minispine.provider.admission.telling import TELL_EVERY_S, Telling
 from minispine.provider.admission.timing import LookTime, SharedClock
 from minispine.provider.admission.waiting import Call, Place, Queue, Queues
 from minispine.spine.http import TransportFailure
@@ -250,10 +250,8 @@ class Admission:
         self._concurrency = Concurrency(max_in_flight)
         self._in_flight = 0
         self._answer_s = _ANSWER_S
-        self._calls_metric = metrics.IN_FLIGHT.labels(service)
-        self._limit_metric = metrics.CONCURRENCY.labels(service)
-        self._told_concurrency = 0
-        self._tell_concurrency()
+        self._telling = Telling(service)
+        self._telling_soon: asyncio.TimerHandle | None = None
 
         self._queues = Queues()
         self._waiting = 0
@@ -286,7 +284,7 @@ class Admission:
         """How long after the last failure of the store it is tried again; 0 while it works."""
         self._not_before_s = -math.inf
         self._pulsing: asyncio.TimerHandle | None = None
-        self._told_limits: dict[str, float] = {}
+        self._tell()
 
     # ── what callers see ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -324,10 +322,10 @@ class Admission:
         self._closed = True
         for queue in self._queues:
             self._end_all(queue, lambda: NoSlot(1))
-        if self._departing is not None:
-            self._departing.cancel()
-        if self._connecting is not None:
-            self._connecting.cancel()
+        for timer in (self._departing, self._telling_soon, self._connecting):
+            if timer is not None:
+                timer.cancel()
+        self._tell()
         leaving = self._thread.submit(self._withdraw, self._budget())
         self._thread.shutdown(wait=False)
         wait([leaving], timeout=LONGEST_AWAY_S)
@@ -370,7 +368,7 @@ class Admission:
             self._give(slot)
         else:
             slot = await self._wait_in(queue, slot, number, arrived_s, leave_by_s)
-        metrics.slot_seconds(self._service, LANES[place.lane]).observe(self.monotonic() - arrived_s)
+        self._telling.waited(place.lane, self.monotonic() - arrived_s)
         return slot
 
     async def _wait_in(
@@ -382,14 +380,12 @@ class Admission:
         queue.add(call)
         self._waiting += 1
         self._desk_stale = True
-        waiting = None
+        self._tell_soon()
         ending = loop.call_later(leave_by_s - now_s, self._too_late, queue, call)
         if slot is not None:
             self._assign(slot, queue)
             self._depart_soon()
         else:
-            waiting = metrics.waiting(self._service, LANES[queue.place.lane])
-            waiting.inc()
             self._fresh.append((queue, call))
             self._look_by(self._looked_s + MORE_COME_S if self._line(queue.place.asid).crowded else now_s)
         try:
@@ -400,8 +396,6 @@ class Admission:
             raise
         finally:
             ending.cancel()
-            if waiting is not None:
-                waiting.dec()
             self._waiting -= 1
             self._desk_stale = True
             queue.discard(call)
@@ -445,8 +439,8 @@ class Admission:
         slot.left_s = now_s
         self._in_flight += 1
         self._ready -= 1
-        self._calls_metric.inc()
-        metrics.slots(self._service, slot.asid, "used").inc()
+        self._telling.used[slot.asid] += 1
+        self._tell_soon()
         self._line(slot.asid).used()
         return True
 
@@ -455,7 +449,6 @@ class Admission:
             return
         slot.state = "answered"
         now_s = self.monotonic()
-        self._calls_metric.dec()
         if result == "succeeded":
             self._ready += 1
             self._answer_s += 0.05 * (now_s - slot.left_s - self._answer_s)
@@ -464,21 +457,28 @@ class Admission:
         elif result == "failed":
             self._concurrency.failed(left_s=slot.left_s, now_s=now_s)
             self._shut_out()
-        self._tell_concurrency()
         self._in_flight -= 1
+        self._tell_soon()
         self._room_freed()
 
-    def _tell_concurrency(self) -> None:
-        if self._told_concurrency != self._concurrency.limit:
-            self._told_concurrency = self._concurrency.limit
-            self._limit_metric.set(self._told_concurrency)
+    def _tell_soon(self) -> None:
+        if self._telling_soon is None and not self._closed:
+            self._telling_soon = asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell)
+
+    def _tell(self) -> None:
+        self._telling_soon = None
+        waiting: dict[int, int] = {}
+        for queue in self._queues:
+            waiting[queue.place.lane] = waiting.get(queue.place.lane, 0) + queue.unmet
+        self._telling.tell(in_flight=self._in_flight, concurrency=self._concurrency.limit, waiting=waiting)
 
     def _lose(self, slot: _Slot) -> None:
         """Count a slot by which nothing left."""
         if slot.state in ("coming", "given"):
             slot.state = "lost"
             self._given.discard(slot)
-            metrics.slots(self._service, slot.asid, "lost").inc()
+            self._telling.lost[slot.asid] += 1
+            self._tell_soon()
             self._room_freed()
 
     def _room_freed(self) -> None:
@@ -715,7 +715,7 @@ class Admission:
             waiting.setdefault(queue.place.asid, []).append(shown)
         parts = []
         for asid in sorted(waiting, key=lambda asid: self._line(asid).granted_s):
-            self._tell_limit(asid, budget)
+            self._telling.tell_limit(asid, budget.limit(asid).per_second)
             line = self._line(asid)
             spare = round(line.rate_per_s(now_s) * _BLOCK_S) if _in_blocks(budget, asid) else 0
             due = line.left_at is not None and now_s >= line.look_s
@@ -820,12 +820,6 @@ class Admission:
         if line is None:
             line = self._lines[asid] = _Line(self.monotonic())
         return line
-
-    def _tell_limit(self, asid: str, budget: ServiceBudget) -> None:
-        limit = budget.limit(asid).per_second
-        if self._told_limits.get(asid) != limit:
-            self._told_limits[asid] = limit
-            metrics.BUDGET_PER_SECOND.labels(self._service, asid).set(limit)
 
     # ── who cannot be served in time ────────────────────────────────────────────────────────────────────────────────
 
