@@ -193,6 +193,9 @@ def test_open_slots_are_taken_in_blocks_where_nobody_waits_for_them() -> None:
     assert look(Book(), T0, spare=spare).grants == []
     assert len(look(Book(), T0, budget=fast, spare=spare, room=2).grants) == 2
     assert len(look(Book(), T0, budget=fast, spare={ASID: 99}).grants) == 10
+    for count, apart in ((3, BLOCK_US // 3), (99, 5_000)):
+        taken = look(Book(), T0, budget=fast, spare={ASID: count}, spread=True)
+        assert taken.grants == [Grant(asid=ASID, instant=T0 + n * apart) for n in range(min(count, 10))]
     book = Book()
     look(book, T0, want(), budget=fast, at="w2", room=0)
     look(book, T0, want(count=11), budget=fast, at="w3", room=1)

@@ -106,6 +106,7 @@ class Slots(RuleBasedStateMachine):
         shown_since: int | None = None,
         alone: bool = False,
         spare: dict[str, int] | None = None,
+        spread: bool = False,
         put_back: bool = True,
         only: str | None = None,
     ) -> Taken:
@@ -123,6 +124,7 @@ class Slots(RuleBasedStateMachine):
             shown_since=shown_since,
             alone=alone,
             spare=spare,
+            spread=spread,
         )
         assert decode(encode(book)) == book
         self.check(worker, taken, room, ahead)
@@ -181,6 +183,7 @@ class Slots(RuleBasedStateMachine):
         alone=st.booleans(),
         recent=st.sampled_from([None, 0, 5_000, 300_000]),
         spare=st.sampled_from([None, {ASIDS[0]: 5}, {ASIDS[0]: 100, ASIDS[1]: 2}]),
+        spread=st.booleans(),
         put_back=st.sampled_from([True, True, True, False]),
     )
     def worker_looks(
@@ -191,10 +194,20 @@ class Slots(RuleBasedStateMachine):
         alone: bool,
         recent: int | None,
         spare: dict[str, int] | None,
+        spread: bool,
         put_back: bool,
     ) -> None:
         since = None if recent is None else self.now - recent
-        self.look(worker, room=room, ahead=ahead, shown_since=since, alone=alone, spare=spare, put_back=put_back)
+        self.look(
+            worker,
+            room=room,
+            ahead=ahead,
+            shown_since=since,
+            alone=alone,
+            spare=spare,
+            spread=spread,
+            put_back=put_back,
+        )
 
     @rule(worker=st.sampled_from(WORKERS))
     def worker_dies_and_starts_again(self, worker: str) -> None:

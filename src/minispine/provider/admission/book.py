@@ -182,13 +182,15 @@ def take(
     shown_since: int | None = None,
     alone: bool = False,
     spare: Mapping[str, int] | None = None,
+    spread: bool = False,
 ) -> Taken:
     """Say what waits at `instance`, and take the slots that fall to it; changes the book.
 
     At most `room` are taken. No instant is before `now` + `ahead`, because it takes so long until the book is put back.
     Other workers count if they have shown themselves within a second, or since `shown_since`; with `alone` none does.
     `spare` are slots for an ASID beyond what waits, from the rate on at which blocks are taken, where nobody else wants
-    them.
+    them. They follow each other as soon as the limit allows, or with `spread` evenly over the time of a block: then
+    whoever else comes meanwhile waits until it is over.
     """
     _set_right(book, now, budget)
     mine: dict[str, list[_Group]] = {}
@@ -211,7 +213,7 @@ def take(
         )
         round_.play(room - len(grants))
         if spare:
-            round_.open_slots(spare.get(asid, 0), room - len(grants) - len(round_.grants))
+            round_.open_slots(spare.get(asid, 0), room - len(grants) - len(round_.grants), spread=spread)
         round_.close()
         grants += round_.grants
         left = left or round_.left
@@ -527,16 +529,17 @@ class _Round:
         else:
             self.left = False
 
-    def open_slots(self, count: int, room: int) -> None:
+    def open_slots(self, count: int, room: int, *, spread: bool) -> None:
         """Take slots for calls that have not come yet, if slots are taken in blocks and nobody waits for them."""
         if not self._in_blocks or any(group.count for group in self._everybody):
             return
+        apart = BLOCK_US // count if spread and count else 0
         for _ in range(min(count, room, self._most - len(self.grants))):
             if self._instant > self._horizon:
                 break
             self.grants.append(Grant(asid=self._asid, instant=self._instant))
             _draw(self._line.bucket, self._limit, self._instant)
-            self._instant = _earliest(self._line.bucket, self._limit, self._from)
+            self._instant = _earliest(self._line.bucket, self._limit, max(self._from, self._instant + apart))
 
     def close(self) -> None:
         """Keep what is to be remembered of the slots that were taken."""

@@ -12,7 +12,8 @@ calls may be in flight than `concurrency.py` allows. Connections are opened besi
 taken for them.
 
 **Blocks.** Where slots are taken in blocks and nobody has to wait, a look also takes about as many as calls have come
-in such a time of late. Whoever comes next has one of those at once, so that a look is made for many calls.
+in such a time of late. Whoever comes next has one of those at once, so that a look is made for many calls. Where no
+other worker has taken any for a while they are a few more, and spread over the block, so that they last as long.
 
 The store works in a thread of its own. While it is away nothing leaves (Law 2), and whoever waits does so until its
 time is over.
@@ -84,6 +85,12 @@ AWAY_S: Final = 0.1
 LONGEST_AWAY_S: Final = 1.0
 MOST_RETRY_AFTER_S: Final = 300
 RATE_OVER_S: Final = 1.0
+ALONE_AFTER_S: Final = 1.0
+"""After how long in which only we took slots we take them as if nobody else would."""
+SPARE_WHEN_ALONE: Final = 1.5
+"""How many slots are then spread over a block, for each call that is expected in it."""
+SPREAD_FROM: Final = 5.0
+"""How many must be expected for that: where fewer come it saves little, and a sudden crowd would wait for the block."""
 _ANSWER_S: Final = 0.1
 _BLOCK_S: Final = BLOCK_US / SECOND
 _LEAD_S: Final = LEAD_US / SECOND
@@ -108,13 +115,16 @@ class _Part(msgspec.Struct, frozen=True):
     shown_since: int | None
     alone: bool
     spare: int
+    spread: bool
+    until: int
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What a look found: the book as it was put back, and for each ASID what was taken."""
+    """What a look found: the book as it was put back, for each ASID what was taken, and where others had taken some."""
 
     book: Book
     taken: dict[str, Taken]
+    by_others: set[str]
 
 
 class _Line:
@@ -131,6 +141,10 @@ class _Line:
         """What the bucket was then: while it is the same nobody has taken that slot."""
         self.last_turn = False
         """Whether those who had not shown themselves have been passed over already, and nobody is waited for next."""
+        self.until = 0
+        """What the bucket was after our last look: while it is the same nobody else has taken a slot."""
+        self.others_s = -math.inf
+        """When somebody else was last seen to have taken one."""
         self.granted_s = -math.inf
         self.crowded = False
         """Whether somebody still waited here after the last look, so that there will be another."""
@@ -144,15 +158,16 @@ class _Line:
         """Count a call that left."""
         self._used += 1
 
-    def rate_per_s(self, now_s: float) -> float:
-        """Give how many calls a second have left of late."""
+    def expected(self, now_s: float) -> float:
+        """Give how many calls may come in the time of a block: as many as of late, or as since the last look."""
         over_s = now_s - self._counted_s
+        latest_per_s = self._used / max(over_s, _BLOCK_S)
         if over_s > 0:
             share = 1 - math.exp(-over_s / RATE_OVER_S)
             self._rate_per_s += share * (self._used / over_s - self._rate_per_s)
             self._used = 0
             self._counted_s = now_s
-        return self._rate_per_s
+        return max(self._rate_per_s, latest_per_s) * _BLOCK_S
 
 
 class _Slot:
@@ -594,8 +609,6 @@ class Admission:
     def _plan_line(self, line: _Line, part: _Part, seen: _Seen, now_s: float, *, room: bool) -> None:
         """Set when to look for the next slot of one ASID."""
         taken = seen.taken[part.asid]
-        known = seen.book.lines.get(part.asid)
-        until = 0 if known is None else known.bucket.until
         planned_s, line.look_s = line.look_s, math.inf
         if taken.next_at is None:
             line.next_s = line.left_at = None
@@ -607,8 +620,8 @@ class Admission:
             if line.look_s <= now_s:
                 # It could be taken now: one look does not take all, or there is no room, of which we shall hear.
                 line.look_s = now_s if taken.grants and room else math.inf
-        elif line.left_at is None or line.left_until != until:
-            line.left_at, line.left_until = taken.next_at, until
+        elif line.left_at is None or line.left_until != line.until:
+            line.left_at, line.left_until = taken.next_at, line.until
             line.last_turn = False
             line.look_s = max(line.next_s, now_s) + OTHERS_TURN_S
         elif part.shown_since is None:
@@ -717,14 +730,18 @@ class Admission:
         for asid in sorted(waiting, key=lambda asid: self._line(asid).granted_s):
             self._telling.tell_limit(asid, budget.limit(asid).per_second)
             line = self._line(asid)
-            spare = round(line.rate_per_s(now_s) * _BLOCK_S) if _in_blocks(budget, asid) else 0
+            expected = line.expected(now_s) if _in_blocks(budget, asid) else 0.0
+            spread = now_s - line.others_s >= ALONE_AFTER_S and expected >= SPREAD_FROM
+            spare = min(_most(budget, asid), round(expected * SPARE_WHEN_ALONE if spread else expected))
             due = line.left_at is not None and now_s >= line.look_s
             part = _Part(
                 asid=asid,
                 queues=waiting[asid],
                 shown_since=line.left_at - SHOWN_WITHIN_US if due and line.left_at is not None else None,
                 alone=due and line.last_turn,
-                spare=min(spare, _most(budget, asid)),
+                spare=spare,
+                spread=spread,
+                until=line.until,
             )
             parts.append(part)
         return parts
@@ -738,6 +755,7 @@ class Admission:
             left = room
             taken: dict[str, Taken] = {}
             still: list[Want] = []
+            by_others = {part.asid for part in parts if _until(book, part.asid) != part.until}
             for part in parts:
                 wants = [
                     Want(
@@ -765,6 +783,7 @@ class Admission:
                     shown_since=part.shown_since,
                     alone=part.alone,
                     spare={part.asid: part.spare} if all_fit and part.spare else None,
+                    spread=part.spread and part.asid not in by_others,
                 )
                 left -= sum(grant.client is not None for grant in found.grants)
                 still += _still(wants, found.grants)
@@ -772,7 +791,7 @@ class Admission:
             book.desks.pop(instance, None)
             if still:
                 book.desks[instance] = Desk(seen=now, wants=still)
-            return _Seen(book=book, taken=taken)
+            return _Seen(book=book, taken=taken, by_others=by_others)
 
         def distrusted(book: Book, now: int) -> None:
             distrust(book, now, budget)
@@ -788,6 +807,9 @@ class Admission:
         self._shown = self._instance in seen.book.desks
         for part in parts:
             line = self._line(part.asid)
+            line.until = _until(seen.book, part.asid)
+            if part.asid in seen.by_others:
+                line.others_s = now_s
             for grant in seen.taken[part.asid].grants:
                 self._granted(line, grant, now_s)
             self._use_open(part.asid, line, budget)
@@ -907,6 +929,11 @@ def _still(wants: list[Want], grants: list[Grant]) -> list[Want]:
             count = max(0, want.count - given)
             still.append(msgspec.structs.replace(want, count=count, waiting=want.waiting - given))
     return still
+
+
+def _until(book: Book, asid: str) -> int:
+    """Give until when the bucket of an ASID is in use; it changes with every slot that is taken."""
+    return book.lines[asid].bucket.until if asid in book.lines else 0
 
 
 def _in_blocks(budget: ServiceBudget, asid: str) -> bool:
