@@ -147,7 +147,10 @@ FAILURES, OPEN_S = 3, 5.0
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """What never happens, whatever calls come to, and in whatever order they end.
+    """While it is open nothing is let through but, once its time is up, one trial at a time, and that alone decides
+    whether it closes.
+
+    In detail, whatever calls come to, and in whatever order they end:
 
     - While it is open, nothing is let through before its time is up.
     - There is at most one trial at a time, and only while it is trying.

@@ -192,7 +192,11 @@ questions = st.one_of(
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Two workers on one database, people who change, and callers who are told."""
+    """The cache never tells a caller what Spine would not.
+
+    Two workers on one database, people who change, and callers who are told; what that means is said above, and looked
+    at in `_check` whenever anything is told from the cache.
+    """
 
     template: Path
 
