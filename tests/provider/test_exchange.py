@@ -157,7 +157,7 @@ def test_each_outcome_has_its_code_in_the_payload(scene: Scene, outcome: Outcome
     assert read(answer, BY_NHS_NUMBER).patient is None
 
 
-@pytest.mark.requirement("SMSP-ERR-006", "h")
+@pytest.mark.requirement("SMSP-ERR-006", "a", "h")
 def test_an_event_without_a_row_is_9999_and_named_in_the_record(scene: Scene) -> None:
     assert scene.ask(VERIFY, Unusable(event="never.heard-of"), **BY_NUMBER).label == "SMSP-9999"
     assert scene.log.only(EventType.EXCHANGE_REPLIED).data["cause"] == "never.heard-of"
@@ -172,7 +172,7 @@ def test_a_superseded_number_is_answered_with_the_new_one_alone(scene: Scene) ->
     assert [type(question) for question, _ in scene.spine.asked] == [CrossCheck, CrossCheck]
 
 
-@pytest.mark.requirement("SMSP-ERR-006", "f")
+@pytest.mark.requirement("SMSP-ERR-006", "a", "f")
 @pytest.mark.requirement("SMSP-VAL-004", "c")
 def test_a_record_that_cannot_be_shown_safely_is_0002_with_field_and_reason_recorded(scene: Scene) -> None:
     wrong = Found(event="found", record=replace(RECORD, birth_time="20100931"))
