@@ -89,6 +89,8 @@ ALONE_AFTER_S: Final = 1.0
 """After how long in which only we took slots we take them as if nobody else would."""
 SPARE_WHEN_ALONE: Final = 1.5
 """How many slots are then spread over a block, for each call that is expected in it."""
+REFILL_S: Final = 0.010
+"""How long before the last of them is over more are taken, if calls still come: so nobody waits for a look."""
 SPREAD_FROM: Final = 5.0
 """How many must be expected for that: where fewer come it saves little, and a sudden crowd would wait for the block."""
 _ANSWER_S: Final = 0.1
@@ -148,6 +150,10 @@ class _Line:
         self.granted_s = -math.inf
         self.crowded = False
         """Whether somebody still waited here after the last look, so that there will be another."""
+        self.spread = False
+        """Whether slots for whoever comes were spread over the block: then more are taken before the last has gone."""
+        self.refill = False
+        """Whether it is time for that."""
         self.open: deque[_Slot] = deque()
         """Slots for whoever comes, by their moments."""
         self._rate_per_s = 0.0
@@ -383,7 +389,9 @@ class Admission:
             self._give(slot)
         else:
             slot = await self._wait_in(queue, slot, number, arrived_s, leave_by_s)
-        self._telling.waited(place.lane, self.monotonic() - arrived_s)
+            now_s = self.monotonic()
+        self._telling.waited_s[place.lane].append(now_s - arrived_s)
+        self._tell_soon()
         return slot
 
     async def _wait_in(
@@ -457,6 +465,9 @@ class Admission:
         self._telling.used[slot.asid] += 1
         self._tell_soon()
         self._line(slot.asid).used()
+        if self._departing is not None and not self._given and not self._coming:
+            self._departing.cancel()
+            self._departing = None
         return True
 
     def _finish(self, slot: _Slot, result: CallResult) -> None:
@@ -509,6 +520,9 @@ class Admission:
             self._lose(line.open.popleft())
         if not line.open or self._room() <= 0 or place.client in self._budget().clients:
             return None
+        if line.spread and line.open[-1].until_s - now_s < REFILL_S:
+            line.spread, line.refill = False, True
+            self._look_by(now_s)
         return line.open.popleft()
 
     def _assign(self, slot: _Slot, queue: Queue) -> None:
@@ -726,12 +740,16 @@ class Admission:
         for queue in self._queues.unmet():
             shown = queue.place, queue.unmet, queue.oldest.arrived_s
             waiting.setdefault(queue.place.asid, []).append(shown)
+        for asid, line in self._lines.items():
+            if line.refill:
+                waiting.setdefault(asid, [])
         parts = []
         for asid in sorted(waiting, key=lambda asid: self._line(asid).granted_s):
             self._telling.tell_limit(asid, budget.limit(asid).per_second)
             line = self._line(asid)
             expected = line.expected(now_s) if _in_blocks(budget, asid) else 0.0
-            spread = now_s - line.others_s >= ALONE_AFTER_S and expected >= SPREAD_FROM
+            line.refill = False
+            spread = line.spread = now_s - line.others_s >= ALONE_AFTER_S and expected >= SPREAD_FROM
             spare = min(_most(budget, asid), round(expected * SPARE_WHEN_ALONE if spread else expected))
             due = line.left_at is not None and now_s >= line.look_s
             part = _Part(

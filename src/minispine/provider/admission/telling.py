@@ -16,7 +16,11 @@ TELL_EVERY_S: Final = 0.1
 
 
 class Telling:
-    """The metrics of one service in one worker. `used` and `lost` count slots by ASID until they are told."""
+    """The metrics of one service in one worker.
+
+    Kept until they are told: `used` and `lost` count slots by ASID, and `waited_s` has how long each call waited for
+    its own, by lane.
+    """
 
     def __init__(self, service: NationalService) -> None:
         self._service = service
@@ -24,12 +28,8 @@ class Telling:
         self.lost: Counter[str] = Counter()
         self._in_flight = metrics.IN_FLIGHT.labels(service)
         self._concurrency = metrics.CONCURRENCY.labels(service)
-        self._seconds = [metrics.slot_seconds(service, lane) for lane in LANES]
+        self.waited_s: list[list[float]] = [[] for _ in LANES]
         self._limits: dict[str, float] = {}
-
-    def waited(self, lane: int, seconds: float) -> None:
-        """Tell how long a call waited for its slot; `lane` is its place in `LANES`."""
-        self._seconds[lane].observe(seconds)
 
     def tell(self, *, in_flight: int, concurrency: int, waiting: Mapping[int, int]) -> None:
         """Pass on what was counted, and how things are now; `waiting` is how many calls wait, by lane."""
@@ -41,6 +41,9 @@ class Telling:
         self._concurrency.set(concurrency)
         for number, lane in enumerate(LANES):
             metrics.waiting(self._service, lane).set(waiting.get(number, 0))
+            for seconds in self.waited_s[number]:
+                metrics.slot_seconds(self._service, lane).observe(seconds)
+            self.waited_s[number].clear()
 
     def tell_limit(self, asid: str, per_second: float) -> None:
         """Tell the limit of an ASID that is in force."""
