@@ -1,6 +1,7 @@
 """Requests as client systems send them, ways to spoil one, and answers as client systems read them."""
 
 import datetime
+import itertools
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
+from minispine.domain import nhs_number
 from minispine.domain.identity import AuditId
 from minispine.domain.operations import Operation
 from minispine.domain.request import PdsRequest
@@ -168,6 +170,14 @@ def twice(path: str) -> Edit:
         element.addnext(etree.fromstring(etree.tostring(element)))
 
     return edit
+
+
+_NOBODYS = filter(nhs_number.is_valid, map(str, itertools.count(9434765919)))
+
+
+def about_nobody() -> Message:
+    """A question about a number that nobody has, each time another: the same one would only be asked once."""
+    return Message(VERIFY, nhs_number=next(_NOBODYS), birth_date="20090310")
 
 
 class Answer:

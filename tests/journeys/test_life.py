@@ -1,6 +1,5 @@
 """A provider's life: told to stop, killed, started twice, cut off from its database, from Spine, from its clients."""
 
-import itertools
 import signal
 import socket
 import sqlite3
@@ -15,23 +14,14 @@ from typing import Any
 import pytest
 
 from minispine.audit import reading
-from minispine.domain import nhs_number
 from minispine.storage import Database
 from tests.journeys.conftest import HouseMaker
 from tests.journeys.house import MINISPINE, House, Spine, alive, head, until
-from tests.journeys.messages import BY_NUMBER, VERIFY, Answer, Message
+from tests.journeys.messages import BY_NUMBER, Answer, Message
+from tests.journeys.messages import about_nobody as question
 from tests.journeys.test_questions import five
 
 SLOW = {"action": "delay", "seconds": 1.0}
-
-
-NOBODYS = filter(nhs_number.is_valid, map(str, itertools.count(9434765919)))
-"""Numbers that nobody has."""
-
-
-def question() -> Message:
-    """A question that is on nobody else's way: the same one would be asked once."""
-    return Message(VERIFY, nhs_number=next(NOBODYS), birth_date="20090310")
 
 
 @pytest.fixture(scope="module")

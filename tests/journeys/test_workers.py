@@ -14,7 +14,8 @@ import pytest
 
 from tests.databases import Postgres, PostgresUnavailable
 from tests.journeys.house import House, Line, Spine, until
-from tests.journeys.messages import BY_NUMBER, VERIFY, Answer, Message
+from tests.journeys.messages import BY_NUMBER, Answer, Message
+from tests.journeys.messages import about_nobody as question
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,6 @@ def workers(keys: Path, spine: Spine, server: Postgres, tmp_path_factory: pytest
         house.register("clinic")
         until(lambda: house.ask(question()).code == "DEMOG-0001")
         yield house
-
-
-def question() -> Message:
-    return Message(VERIFY, nhs_number="9434765919", birth_date="20090310")
 
 
 class Load:
