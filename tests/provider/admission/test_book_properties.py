@@ -40,6 +40,53 @@ START = 1_760_000_000 * SECOND
 
 Group = tuple[str, int, str, bool]
 
+FORGOTTEN_US = 100 * SECOND
+"""What is said of lanes is not asked of two slots that are further apart: nothing is owed after so long."""
+MOST_OWED = 2.0
+"""How many slots a share can have saved up at most."""
+NEARLY = 1e-6
+
+
+class Lanes:
+    """What is promised of the slots of one accredited system, as far as it can be told by what is certain.
+
+    `at_most` and `at_least` are bounds of what its share owes each lane, in slots: the first counts every slot towards
+    it, the second only those for which the lane is known to have waited.
+    """
+
+    def __init__(self, shares: dict[Lane, float]) -> None:
+        self.shares = [shares.get(lane, 0.0) for lane in LANES]
+        self.forget()
+
+    def forget(self) -> None:
+        """Take nothing for certain: the book is another, or what it remembered has gone."""
+        self.at_most = [MOST_OWED] * len(LANES)
+        self.at_least = [0.0] * len(LANES)
+        self.last: Grant | None = None
+        self.last_stepped_down = False
+
+    def given(self, grant: Grant, waiting: set[int], certain: set[int]) -> None:
+        """Hold a slot against what was promised, and count it.
+
+        `waiting` are the lanes in which somebody waits where it was taken, `certain` those of them with somebody whom
+        no limit of its own can hold back.
+        """
+        if self.last is not None and grant.instant - self.last.instant > FORGOTTEN_US:
+            self.forget()
+        stepped_down = any(lane < grant.lane for lane in certain)
+        if stepped_down:
+            assert self.at_most[grant.lane] + self.shares[grant.lane] >= 1 - NEARLY, "a slot that was not owed"
+            assert not self.last_stepped_down, "two owed slots running"
+        if grant.lane == 0 and self.last is not None and self.last.lane == 0:
+            for lane in certain - {0}:
+                assert self.at_least[lane] + self.shares[lane] < 1 + NEARLY, "passed over although a slot was owed"
+        for lane, share in enumerate(self.shares):
+            got = lane == grant.lane
+            self.at_most[lane] = max(0.0, min(self.at_most[lane] + share, MOST_OWED) - got)
+            owed = min(self.at_least[lane] + share, MOST_OWED) if lane in waiting else 0.0
+            self.at_least[lane] = max(0.0, owed - got)
+        self.last, self.last_stepped_down = grant, stepped_down
+
 
 def over_the_limit(instants: Sequence[int], limit: Limit) -> Iterator[tuple[int, int, int]]:
     """Every stretch from one instant to another that holds more than the limit allows: its ends, and how many."""
@@ -70,16 +117,30 @@ moments = st.sampled_from([0, 1, 700, 3_000, 8_000, 20_000, 50_000, 190_000, 250
 
 
 class Slots(RuleBasedStateMachine):
-    """Workers that come, stop and go, on a clock and a database that can both be set back."""
+    """No window holds more slots than its limit allows, a higher lane is left for a lower one only for a slot that a
+    share owes it and never twice running, and no lower lane is passed over for longer than its share says.
 
-    @initialize(first=limits, second=limits, slow=slow_limits, slower=slow_limits)
-    def open(self, first: Limit, second: Limit, slow: Limit, slower: Limit) -> None:
+    Workers come, stop and go, on a clock and a database that can both be set back. What is promised of lanes is looked
+    at as each slot is taken (`Lanes.given`), where slots are taken one by one; of blocks a worker takes its own part
+    without waiting for those who get the rest.
+    """
+
+    @initialize(
+        first=limits,
+        second=limits,
+        slow=slow_limits,
+        slower=slow_limits,
+        unattended=st.sampled_from([0.1, 0.3, 0.45]),
+        batch=st.sampled_from([0.0, 0.05, 0.05]),
+    )
+    def open(self, first: Limit, second: Limit, slow: Limit, slower: Limit, unattended: float, batch: float) -> None:
         self.budget = ServiceBudget(
             default=first,
             asids={ASIDS[1]: second},
             clients={"slow": slow, "slower": slower},
-            shares={"unattended": 0.1, "batch": 0.05},
+            shares={"unattended": unattended, "batch": batch},
         )
+        self.lanes = {asid: Lanes(self.budget.shares) for asid in ASIDS}
         self.now = START
         self.book = encode(Book())
         self.kept = [(START, self.book)]
@@ -90,6 +151,10 @@ class Slots(RuleBasedStateMachine):
     def forget_instants(self) -> None:
         self.by_asid: dict[str, list[int]] = {asid: [] for asid in ASIDS}
         self.by_client: dict[str, list[int]] = {name: [] for name in self.budget.clients}
+
+    def forget_lanes(self) -> None:
+        for lanes in self.lanes.values():
+            lanes.forget()
 
     def wants(self, worker: str) -> list[Want]:
         return [
@@ -157,6 +222,10 @@ class Slots(RuleBasedStateMachine):
             self.by_asid[grant.asid].append(grant.instant)
             if grant.client is None:
                 continue
+            if self.budget.limit(grant.asid).per_second < BLOCKS_FROM_PER_S:
+                here = [(lane, client) for asid, lane, client, _ in self.waiting[worker] if asid == grant.asid]
+                certain = {lane for lane, client in here if client not in self.by_client}
+                self.lanes[grant.asid].given(grant, {lane for lane, _ in here}, certain)
             group = grant.asid, grant.lane, grant.client, grant.again
             count, since = self.waiting[worker][group]
             if count > 1:
@@ -209,6 +278,17 @@ class Slots(RuleBasedStateMachine):
             put_back=put_back,
         )
 
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        asid=st.sampled_from(ASIDS),
+        lanes=st.sets(st.sampled_from(range(len(LANES))), min_size=2),
+        times=st.integers(1, 25),
+    )
+    def all_lanes_wait_for_a_while(self, worker: str, asid: str, lanes: set[int], times: int) -> None:
+        for lane in lanes:
+            self.calls_come(worker, (asid, lane, "north", False), 30)
+        self.call_alone(worker, times)
+
     @rule(worker=st.sampled_from(WORKERS))
     def worker_dies_and_starts_again(self, worker: str) -> None:
         self.waiting[worker] = {}
@@ -256,6 +336,8 @@ class Slots(RuleBasedStateMachine):
         times = [at for at, _ in self.kept]
         recent = [i for i in range(len(self.kept)) if i + 1 == len(times) or times[i + 1] >= self.now - LOST_US]
         left = data.draw(st.sampled_from(recent))
+        if left + 1 < len(self.kept):
+            self.forget_lanes()
         self.kept = self.kept[: left + 1]
         self.book = self.kept[-1][1]
         self.distrusting = set(WORKERS)
@@ -266,6 +348,7 @@ class Slots(RuleBasedStateMachine):
         """It cannot be read any more: `SlotStore` then begins with one that says so, and distrusts it."""
         self.waiting[worker][group] = 30, self.now
         self.call_alone(worker, before)
+        self.forget_lanes()
         book = Book(lost_at=self.now)
         distrust(book, self.now, self.budget)
         self.book = encode(book)
@@ -316,6 +399,7 @@ Slots.TestCase.settings = settings(max_examples=60, stateful_step_count=40, dead
 
 
 @pytest.mark.requirement("SMSP-PERF-001", "a")
+@pytest.mark.requirement("SMSP-PERF-007", "a")
 class TestSlots(Slots.TestCase):  # type: ignore[valid-type,misc]
     """The state machine, as pytest finds it."""
 

@@ -21,10 +21,35 @@ def test_it_begins_with_16_or_what_there_may_be(most: int, start: int) -> None:
     assert Concurrency(most).limit == start
 
 
-def test_it_grows_by_one_for_a_limits_worth_of_successes() -> None:
+def test_until_the_first_failure_it_doubles_with_a_limits_worth_of_successes() -> None:
     limiter = Concurrency(500)
-    answered(limiter, START + 1)
-    assert limiter.limit == START + 1
+    now_s = answered(limiter, START)
+    assert limiter.limit == 2 * START
+    now_s = answered(limiter, 2 * START, from_s=now_s)
+    assert limiter.limit == 4 * START
+    limiter.failed(left_s=now_s, now_s=now_s + 0.1)
+    assert limiter.limit == 2 * START
+    answered(limiter, 2 * START + 1, from_s=now_s + 1)
+    assert limiter.limit == 2 * START + 1
+
+
+def test_it_no_longer_doubles_once_answers_have_become_slow() -> None:
+    limiter = Concurrency(1000)
+    now_s = answered(limiter, START)
+    for _ in range(50):
+        now_s += 0.05
+        limiter.succeeded(left_s=now_s - 2, now_s=now_s, in_flight=limiter.limit)
+    before = limiter.limit
+    for n in range(10 * before):
+        limiter.succeeded(left_s=now_s + n, now_s=now_s + n + 0.05, in_flight=limiter.limit)
+    assert before <= limiter.limit < 2 * before + 10
+
+
+def test_after_the_start_it_grows_by_one_for_a_limits_worth_of_successes() -> None:
+    limiter = Concurrency(500)
+    limiter.failed(left_s=0.0, now_s=0.1)
+    answered(limiter, START // 2 + 1, from_s=1.0)
+    assert limiter.limit == START // 2 + 1
 
 
 def test_it_does_not_grow_where_it_was_not_used() -> None:
@@ -97,7 +122,10 @@ def test_a_service_that_stays_slow_is_usual_after_a_while() -> None:
 
 
 class Trying(RuleBasedStateMachine):
-    """However calls end, the limit stays between 1 and the most, and all successes in use bring it up again."""
+    """However calls end, the limit stays between 1 and the most, and all successes in use bring it up again.
+
+    Before the first failure each success in use may raise it by one, afterwards only a limit's worth of them.
+    """
 
     @initialize(most=st.integers(1, 100))
     def begin(self, most: int) -> None:
@@ -105,6 +133,8 @@ class Trying(RuleBasedStateMachine):
         self.limiter = Concurrency(most)
         self.now_s = 0.0
         self.left: list[float] = []
+        self.since_failure: tuple[int, int] | None = None
+        """The limit that the last failure left, and how many successes there were since."""
 
     @rule(pause_s=st.floats(0, 20))
     def time_passes(self, pause_s: float) -> None:
@@ -124,9 +154,14 @@ class Trying(RuleBasedStateMachine):
         if good:
             self.limiter.succeeded(left_s=left_s, now_s=self.now_s, in_flight=in_flight)
             assert self.limiter.limit <= before + 1
+            if self.since_failure is not None:
+                failed_at, good = self.since_failure
+                self.since_failure = failed_at, good + 1
+                assert self.limiter.limit <= failed_at + 1 + (good + 1) / failed_at
         else:
             self.limiter.failed(left_s=left_s, now_s=self.now_s)
             assert before // 2 <= self.limiter.limit <= before
+            self.since_failure = self.limiter.limit, 0
 
     @invariant()
     def within_bounds(self) -> None:

@@ -20,10 +20,11 @@ _UP_S: Final = 30.0
 class Concurrency:
     """A limit of calls in flight: one more where all of it was used and went well, half of it after a failure.
 
-    A limit's worth of successes raises it by one, if calls were as many as permitted. A failure halves it, and answers
-    that have become slow bring it down by a tenth, though never below what it began with: a service that is only slow
-    needs more calls at once and not fewer to use up its budget. Either happens at most once in the time of an answer,
-    and not for a call that left before it last happened.
+    A limit's worth of successes raises it by one, if calls were as many as permitted. Until the first failure, or the
+    first time that answers have become slow, it doubles it, so that a worker that has just begun is soon as fast as the
+    service. A failure halves it, and answers that have become slow bring it down by a tenth, though never below what it
+    began with: a service that is only slow needs more calls at once and not fewer to use up its budget. Either happens
+    at most once in the time of an answer, and not for a call that left before it last happened.
 
     Invariant: the limit is never below 1 and never above `most`.
     """
@@ -36,6 +37,7 @@ class Concurrency:
         self._late_s = 0.0
         self._heard_s = 0.0
         self._lowered_s = -math.inf
+        self._starting = True
 
     @property
     def limit(self) -> int:
@@ -49,7 +51,7 @@ class Concurrency:
         if self._late_s > SLOW_FACTOR * usual_s and self._late_s > usual_s + SLOW_S:
             self._lower(max(min(self._limit, self._start), self._limit * _EASED), left_s, now_s)
         elif in_flight >= self.limit:
-            self._limit = min(self._most, self._limit + 1 / self._limit)
+            self._limit = min(self._most, self._limit + (1 if self._starting else 1 / self._limit))
 
     def failed(self, *, left_s: float, now_s: float) -> None:
         """Count a call that left at `left_s` and was not answered as it should have been."""
@@ -67,6 +69,7 @@ class Concurrency:
         return self._usual_s
 
     def _lower(self, limit: float, left_s: float, now_s: float) -> None:
+        self._starting = False
         if left_s >= self._lowered_s and now_s >= self._lowered_s + (self._usual_s or 0.0):
             self._limit = limit
             self._lowered_s = now_s
