@@ -17,7 +17,9 @@ from minispine.vocabulary.cache_rules import (
     shipped_document,
 )
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "caching.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "caching.md").read_text(encoding="utf-8")
+MEASURED = (DOCS / "performance.md").read_text(encoding="utf-8")
 _NAMES = {"PDS": "pds", "CP-IS": "cpis", "SCR": "scr", "FGM": "fgm"}
 
 
@@ -75,6 +77,24 @@ def test_volumes_are_given_with_and_without_the_cache() -> None:
         assert asked
         assert wanted
         assert int(with_cache.replace(",", "")) <= int(without.replace(",", ""))
+
+
+@pytest.mark.requirement("SMSP-CACHE-002", "d")
+def test_volumes_and_response_times_were_measured_with_and_without_the_cache() -> None:
+    """The section on the outage benchmark has rows of figures, by name, with what was measured."""
+    (section,) = [found for found in re.split(r"^## ", MEASURED, flags=re.MULTILINE) if "scripts/bench outage" in found]
+    measured: dict[str, float] = {}
+    for names, figures in _rows(section, 2):
+        found = re.findall(r"[0-9]+(?:[0-9.,]*[0-9])?", figures)
+        measured |= {name: float(figure.replace(",", "")) for name, figure in zip(_named(names), found, strict=False)}
+    assert 0 < measured["spine_calls_with_cache"] < measured["spine_calls_without_cache"]
+    for name in ("with", "without"):
+        assert 0 < measured[f"p50_ms_{name}_cache"] <= measured[f"p95_ms_{name}_cache"]
+    assert "(performance.md)" in _section("Spine's load with and without")
+
+
+def _named(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
 
 
 @pytest.mark.requirement("SMSP-CACHE-002", "e")
