@@ -93,6 +93,18 @@ def test_a_change_that_somebody_else_overtook_is_made_anew(store: SlotStore, oth
     assert counted(store) == 5
 
 
+def test_on_sqlite_a_book_that_nobody_else_has_changed_is_not_read_again(sqlite_database: Database) -> None:
+    store, other = SlotStore(sqlite_database, "pds"), SlotStore(sqlite_database, "pds")
+    store.change(count, distrust=distrusted)
+    with sqlite_database.session(Store.REGISTRY) as session:
+        session.run("UPDATE spine_slots SET state = ?", (b"",))  # its version is as it was: only who reads it sees this
+    assert store.change(count, distrust=distrusted)[0] == 2
+    assert other.change(count, distrust=distrusted)[0] == 3
+    assert store.change(count, distrust=distrusted)[0] == 4
+    store.close()
+    other.close()
+
+
 def test_two_that_both_find_no_book_make_one(store: SlotStore, other: SlotStore) -> None:
     overtaken = Changes(lambda: other.change(count, distrust=distrusted))
     assert store.change(overtaken, distrust=distrusted)[0] == 2

@@ -13,6 +13,8 @@ What is in a book and how it changes is in ``book.py``. Here is only how a chang
   commits stay as durable as they were.
 - **The clock** is the server's on PostgreSQL. On SQLite, where one process serves (Law 9), it is the machine's
   monotonic clock, which outlives the process; after a restart of the machine it begins anew, which `take` sets right.
+  There the clock needs no statement, so the book that was put back last is changed again without reading the row:
+  where another process was there meanwhile `version` tells, and all is done anew from what it left.
 
 A row that is missing counts as emptied too: at the very first start, or when somebody has deleted it, which loses what
 the last minute held. Of one that is there and cannot be read it is clear that something was lost: the minute before it
@@ -21,7 +23,7 @@ counts as full.
 
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -73,6 +75,8 @@ class SlotStore:
         self._trusted = False
         """Whether a change was put back on this connection, and with it that the buckets are as they were left."""
         self._flushed_s: float | None = None
+        self._kept: tuple[bytes, int] | None = None
+        """SQLite: the state and the version that we put back last."""
 
     def change(self, change: Callable[[Book, int], T], *, distrust: Callable[[Book, int], None]) -> tuple[T, Reading]:
         """Read the book, have it changed, and put it back unless somebody else has changed it meanwhile; then again.
@@ -95,6 +99,7 @@ class SlotStore:
 
     def look(self) -> tuple[Book, Reading]:
         """Read the book as it is; one that is not there or cannot be read is empty. Raises `StorageUnavailable`."""
+        self._kept = None
         try:
             book, _, reading = self._read(self._connected())
         except BaseException:
@@ -107,6 +112,7 @@ class SlotStore:
         session, self._session = self._session, None
         self._trusted = False
         self._flushed_s = None
+        self._kept = None
         if session is not None:
             session.discard()  # not to the pool: it does not wait for the disk
 
@@ -121,8 +127,12 @@ class SlotStore:
                 elif not self._trusted:
                     distrust(book, reading.now)
                 result = change(book, reading.now)
-                if self._put_back(session, encode(book), version, reading.now):
+                state = encode(book)
+                self._kept = None
+                put_back = self._put_back(session, state, version, reading.now)
+                if put_back is not None:
                     self._trusted = True
+                    self._kept = (state, put_back) if session.kind == "sqlite" else None
                     return result, reading
         except BaseException:
             # Also after a defect of `change`: it is not known how far things went, and a new connection is cheap.
@@ -145,31 +155,35 @@ class SlotStore:
     def _read(self, session: Session) -> tuple[Book | None, int | None, Reading]:
         session.check_in_place()
         before_s = self._monotonic()
-        state, version, now = session.rows(self._read_sql, (self._service,))[0]
+        state, version, now = (*self._kept, 0) if self._kept else session.rows(self._read_sql, (self._service,))[0]
         after_s = self._monotonic()
         if session.kind == "sqlite":
             now = int(after_s * SECOND)
             before_s, after_s = now / SECOND, (now + 1) / SECOND
         return _decoded(state), version, Reading(now=now, before_s=before_s, after_s=after_s)
 
-    def _put_back(self, session: Session, state: bytes, version: int | None, now: int) -> bool:
-        """Replace the row, if it is the one that was read; tells whether it was."""
+    def _put_back(self, session: Session, state: bytes, version: int | None, now: int) -> int | None:
+        """Replace the row, if it is the one that was read; gives its version then, None where it was not."""
         statement: str = _REPLACE
         values: tuple[object, ...] = (state, self._service, version)
         if version is None:
             # Numbered from the clock, and so not like a row that was here once: nobody takes it for that one.
             statement, values = _INSERT, (self._service, now, state)
         if session.kind == "postgresql" or not self._flush_due():
-            return bool(session.rows(statement, values))
+            return _number(session.rows(statement, values))
         session.run("PRAGMA synchronous = FULL")
-        done = bool(session.rows(statement, values))
+        done = _number(session.rows(statement, values))
         session.run("PRAGMA synchronous = NORMAL")
-        if done:
+        if done is not None:
             self._flushed_s = self._monotonic()
         return done
 
     def _flush_due(self) -> bool:
         return self._flushed_s is None or self._monotonic() - self._flushed_s >= _FLUSH_EVERY_S
+
+
+def _number(rows: list[tuple[Any, ...]]) -> int | None:
+    return rows[0][0] if rows else None
 
 
 def _decoded(state: bytes | None) -> Book | None:
