@@ -12,6 +12,7 @@ from minispine.config import load
 from minispine.domain.operations import Operation
 from minispine.domain.question import Question
 from minispine.provider.cache import Cache, CacheKeys
+from minispine.provider.cache.keeping import SETTLED_S
 from minispine.storage import Database
 from tests.cli.conftest import Command
 from tests.provider.cache.samples import NUMBER, OTHER, check, found, person, retrieval, rule, rules, scope
@@ -27,9 +28,10 @@ def keep(config: Path) -> Callable[..., None]:
 
     def run(question: Question, number: str = NUMBER, *, age_s: int = 0, **whose: Any) -> None:
         async def learn() -> None:
-            now_us = time.time_ns() // 1000 - age_s * 1_000_000
+            then_us = time.time_ns() // 1000 - age_s * 1_000_000
+            earlier = [then_us - SETTLED_S * 1_000_000]
             with Database.open(settings.storage.url) as database:
-                cache = Cache(database, keys, lambda: rules(rule()), now=lambda: now_us)
+                cache = Cache(database, keys, lambda: rules(rule()), now=lambda: earlier.pop() if earlier else then_us)
                 await cache.learn(question, found(person(number)), scope(**whose), exchange="E-1")
                 await cache.close()
 

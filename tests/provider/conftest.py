@@ -121,6 +121,8 @@ class ToldSpine:
         self.silent: asyncio.Event | None = None
         """Set when a question has come that is never answered."""
         self.is_shut = False
+        self.hurried = False
+        """Set where an unavailable outcome is because our own time was short."""
         self.until: asyncio.Event | None = None
         """Answers wait for it, where it is there."""
 
@@ -165,7 +167,7 @@ class ToldSpine:
             spine_message_id="SPINE",
             outcome=outcome,
         )
-        return Asked(outcome=outcome, attempts=(attempt,))
+        return Asked(outcome=outcome, attempts=(attempt,), away=isinstance(outcome, Unavailable) and not self.hurried)
 
 
 class _Slot:

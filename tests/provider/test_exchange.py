@@ -9,6 +9,7 @@ import pytest
 
 from minispine.audit.encoding import prepare
 from minispine.audit.events import AuditUnavailable, Entry, EventType, Receipt
+from minispine.config.settings import Exchange as Limits
 from minispine.domain.lanes import Lane
 from minispine.domain.operations import Operation
 from minispine.domain.outcome import (
@@ -676,17 +677,15 @@ def test_a_kept_answer_needs_one_record_and_no_question(scene: Scene) -> None:
     assert (kept.data, kept.private["from_exchange"]) == ({"age_s": 61, "rule": "ward"}, "EARLIER")
 
 
-def test_a_proof_that_is_kept_leaves_one_question_for_spine(scene: Scene) -> None:
+def test_a_kept_proof_is_not_put_beside_a_record_that_spine_gives_now(scene: Scene) -> None:
     keeping(scene).cache.kept = {CrossCheck: FETCHED}
-    answer = scene.ask(BY_NHS_NUMBER, FOUND, **BY_NUMBER)
-    assert (answer.label, answer.age_s) == ("SMSP-0000", 61)
-    assert [type(question) for question, _ in scene.spine.asked] == [Retrieval]
-    assert scene.admission.asked[0][3] == 1
-    assert scene.log.types()[0] == [
-        *("exchange.received", "exchange.answered-from-cache", "exchange.asked", "exchange.reserved")
-    ]
+    answer = scene.ask(BY_NHS_NUMBER, FOUND, FOUND, **BY_NUMBER)
+    assert (answer.label, answer.age_s) == ("SMSP-0000", None)
+    assert [type(question) for question, _ in scene.spine.asked] == [CrossCheck, Retrieval]
+    assert scene.admission.asked[0][3] == 2
+    assert scene.log.types()[0] == ["exchange.received", "exchange.asked", "exchange.reserved"]
     assert scene.log.only(EventType.EXCHANGE_REPLIED).data["source"] == "spine"
-    assert [type(question) for question, _, _ in scene.cache.learnt] == [Retrieval]
+    assert [type(question) for question, _, _ in scene.cache.learnt] == [CrossCheck, Retrieval]
 
 
 @pytest.mark.requirement("SMSP-ERR-006", "g")
@@ -722,11 +721,11 @@ def test_a_search_is_not_answered_in_an_outage_not_even_its_second_question(scen
 
 def test_a_kept_record_is_retrieved_only_for_the_date_of_birth_that_was_asked_about(scene: Scene) -> None:
     other = replace(FETCHED, outcome=Found(event="found", record=replace(RECORD, birth_time="20090311")))
-    keeping(scene).cache.kept = {Retrieval: other}
+    keeping(scene).cache.kept = {Trace: FETCHED, Retrieval: other}
     assert scene.ask(BY_SEARCH, FOUND, FOUND, **BY_NAME).age_s is None
     assert [type(question) for question, _ in scene.spine.asked] == [Trace, Retrieval]
-    scene.cache.kept = {Retrieval: FETCHED}
-    assert scene.ask(BY_SEARCH, FOUND, **BY_NAME).age_s == 61
+    scene.cache.kept[Retrieval] = FETCHED
+    assert scene.ask(BY_SEARCH, **BY_NAME).age_s == 61
 
 
 def test_a_breaker_that_comes_round_between_two_questions_leaves_nothing_recorded_that_is_not_asked(
@@ -738,6 +737,17 @@ def test_a_breaker_that_comes_round_between_two_questions_leaves_nothing_recorde
     assert scene.ask(BY_NHS_NUMBER, **BY_NUMBER).label == "SMSP-0004"
     assert "exchange.asked" not in scene.log.types()[0]
     assert len(scene.log.entries) == 1
+
+
+def test_our_own_time_being_over_is_no_outage(scene: Scene) -> None:
+    keeping(scene).cache.stale = {CrossCheck: STALE}
+    scene.spine.hurried = True
+    assert scene.ask(VERIFY, Unavailable(event="transport.timeout"), **BY_NUMBER).label == "SMSP-0004"
+    scene.limits = replace(scene.limits, clock_skew_s=0)
+    assert scene.serve(scene.message(expires_s=0.5)).label == "SMSP-0004"
+    scene.limits = Limits()
+    scene.spine.hurried = False
+    assert scene.ask(VERIFY, Unavailable(event="transport.timeout"), **BY_NUMBER).label == "SMSP-0003"
 
 
 def test_without_a_rule_what_is_kept_is_not_even_looked_at(scene: Scene) -> None:

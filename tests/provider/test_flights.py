@@ -51,15 +51,15 @@ def test_everybody_who_waits_gets_the_one_answer_and_then_it_is_over() -> None:
         flights = Flights("hl7v3")
         same = key(flights)
         assert same is not None
-        assert flights.under_way(same, "attended") is None
-        leading = flights.lead(same, "LEADER", "attended")
-        following = [flights.under_way(same, lane) for lane in ("attended", "unattended", "batch")]
+        assert flights.under_way(same, "attended", "ward") is None
+        leading = flights.lead(same, "LEADER", "attended", "ward")
+        following = [flights.under_way(same, lane, "ward") for lane in ("attended", "unattended", "batch")]
         waiting = [asyncio.ensure_future(flight.wait(5)) for flight in following if flight]
         assert len(waiting) == 3
         await asyncio.sleep(0)
         flights.over(same, leading, ANSWER)
         assert await asyncio.gather(*waiting) == [ANSWER] * 3
-        assert flights.under_way(same, "attended") is None
+        assert flights.under_way(same, "attended", "ward") is None
         assert len(flights) == 0
 
     run(story())
@@ -73,14 +73,28 @@ def test_nobody_waits_behind_a_later_lane_unless_the_question_has_left(lane: Lan
         flights = Flights("hl7v3")
         same = key(flights)
         assert same is not None
-        slow = flights.lead(same, "SLOW", leader)
-        assert flights.under_way(same, lane) is None
-        quick = flights.lead(same, "QUICK", lane)
-        assert flights.under_way(same, lane) is quick
+        slow = flights.lead(same, "SLOW", leader, "ward")
+        assert flights.under_way(same, lane, "ward") is None
+        quick = flights.lead(same, "QUICK", lane, "ward")
+        assert flights.under_way(same, lane, "ward") is quick
         flights.over(same, quick, ANSWER)
         slow.left = True
-        assert flights.under_way(same, lane) is slow
+        assert flights.under_way(same, lane, "ward") is slow
         flights.over(same, slow)
+
+    run(story())
+
+
+def test_before_it_has_left_only_the_same_client_waits_for_a_question() -> None:
+    async def story() -> None:
+        flights = Flights("hl7v3")
+        same = key(flights)
+        assert same is not None
+        leading = flights.lead(same, "LEADER", "attended", "ward")
+        assert flights.under_way(same, "attended", "clinic") is None
+        leading.left = True
+        assert flights.under_way(same, "attended", "clinic") is leading
+        flights.over(same, leading)
 
     run(story())
 
@@ -90,7 +104,7 @@ def test_a_follower_keeps_its_own_deadline_and_takes_nobody_with_it() -> None:
         flights = Flights("hl7v3")
         same = key(flights)
         assert same is not None
-        leading = flights.lead(same, "LEADER", "attended")
+        leading = flights.lead(same, "LEADER", "attended", "ward")
         patient = asyncio.ensure_future(leading.wait(5))
         with pytest.raises(TimeoutError):
             await leading.wait(0)
@@ -105,7 +119,7 @@ def test_a_leader_that_gives_up_lets_the_others_go_on() -> None:
         flights = Flights("hl7v3")
         same = key(flights)
         assert same is not None
-        leading = flights.lead(same, "LEADER", "attended")
+        leading = flights.lead(same, "LEADER", "attended", "ward")
         waiting = asyncio.ensure_future(leading.wait(5))
         await asyncio.sleep(0)
         assert leading.followed

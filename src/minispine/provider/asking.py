@@ -1,8 +1,8 @@
 """The questions of one exchange, each put to what is kept, to a question that is on its way already, or to Spine.
 
-`begin` goes as far as it gets without Spine, so that nothing is recorded as about to be asked that is not. `go_on`
-asks, once the ids of all that may leave are durable (Law 1). What a service wants to know, and in which order, is its
-own business (``services/``); what may be kept is ``cache``'s, and when a call may leave ``admission``'s.
+`begin` answers what can be answered without Spine, so that nothing is recorded as about to be asked that is not.
+`go_on` asks, once the ids of all that may leave are durable (Law 1). What a service wants to know, and in which order,
+is its own business (``services/``); what may be kept is ``cache``'s, and when a call may leave ``admission``'s.
 """
 
 import asyncio
@@ -24,8 +24,11 @@ from minispine.provider.flights import Flight, Flights
 from minispine.provider.services.pds import Questions
 from minispine.provider.trail import Trail
 from minispine.spine.ports import Asked, MessageIds, PdsPort, Sender, Slot, Turns
+from minispine.storage import StorageUnavailable
 from minispine.vocabulary.cache_rules import CacheRule
 
+LEARN_S: Final = 0.2
+"""The least time that what is kept has to be changed after an answer, though the exchange's own be over."""
 TIMED_OUT: Final = "transport.timeout"
 SHUT: Final = "transport.breaker-open"
 
@@ -46,8 +49,8 @@ class Keeping(Protocol):
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How the questions ended: the outcome that decides, and the number that was retrieved last, if any was.
 
-    `source` says where that outcome came from. Of a person who was found `age_s` is the age of the oldest kept answer
-    that was used, None where none was, and `stale` says that one was given because Spine is unavailable.
+    Of a person who was found `source` says whether anything kept was used, `age_s` is the age of the oldest of it, None
+    where nothing was, and `stale` says that it was used because Spine is unavailable.
     """
 
     outcome: Outcome
@@ -72,11 +75,15 @@ class ClientGone(Exception):
 
 
 class Asking:
-    """The questions of one exchange."""
+    """The questions of one exchange. `questions` begins them; it may be called several times.
+
+    While Spine answers, an exchange is answered from what is kept as a whole or not at all: a kept proof is not put
+    beside a record that Spine gives now, which may say that the proof holds no more.
+    """
 
     def __init__(
         self,
-        questions: Questions,
+        questions: Callable[[], Questions],
         asker: Asker,
         trail: Trail,
         *,
@@ -85,47 +92,47 @@ class Asking:
         flights: Flights,
         gone: Callable[[], bool],
     ) -> None:
-        self.question = next(questions)
-        """The question that is next."""
-        self._questions = questions
+        self._begin = questions
         self._asker = asker
         self._trail = trail
         self._spine = spine
         self._cache = cache
         self._flights = flights
         self._gone = gone
-        self._proof: CrossCheck | Trace | None = None
-        """The last question but retrievals: it says by what the person is known."""
         self._keeps = cache.concerns(asker.scope.operation, asker.scope.client) is not None
-        self.told = 0
-        """How many questions have their outcome."""
-        self._retrieved: str | None = None
-        self._source: Source = "spine"
-        self._age_s: int | None = None
-        self._stale = False
-        self._away: Unavailable | None = None
-        """Set once Spine was found unavailable: it is not asked again in this exchange."""
         self._leading: tuple[bytes, Flight] | None = None
         self._following: Flight | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._questions = self._begin()
+        self.question: Question = next(self._questions)
+        """The question that is next."""
+        self._proof: CrossCheck | Trace | None = None
+        """The last question but retrievals: it says by what the person is known."""
+        self._retrieved: str | None = None
+        self._away: Unavailable | None = None
+        """Set once Spine was found unavailable: it is not asked again in this exchange."""
+        self._used: list[Kept] = []
 
     # ── before anything is recorded ─────────────────────────────────────────────────────────────────────────────────
 
     async def begin(self) -> Ended | None:
-        """Answer from what is kept as far as that goes; gives the end where Spine need not, or cannot, be asked.
-
-        Raises:
-            StorageUnavailable: what is kept cannot be read.
-        """
-        outcome: Outcome | None
+        """Answer from what is kept; gives the end where Spine need not, or cannot, be asked."""
+        if self._spine.shut():
+            self._away = Unavailable(event=SHUT)
+        elif not self._keeps:
+            self._choose()
+            return None
         while True:
-            if self._away is not None or self._spine.shut():
-                outcome = await self._without_spine(Unavailable(event=SHUT))
-            else:
-                outcome = await self._kept(outage=False)
-                if outcome is None:
-                    self._choose()
-                    return None
+            outcome: Outcome | None = await self._kept(outage=self._away is not None) or self._away
+            if outcome is None:
+                self._start()
+                self._choose()
+                return None
             if (ended := self._told(outcome)) is not None:
+                for kept in self._used:
+                    self._trail.answered_from_cache(kept)
                 return ended
 
     @property
@@ -137,9 +144,9 @@ class Asking:
         """Wait for a question that is on its way, or let others wait for ours from now on."""
         asker = self._asker
         key = self._flights.key(self.question, asker.sender, asker.scope.organisation)
-        self._following = self._flights.under_way(key, asker.lane)
+        self._following = self._flights.under_way(key, asker.lane, asker.scope.client)
         if self._following is None and key is not None:
-            self._leading = key, self._flights.lead(key, asker.exchange, asker.lane)
+            self._leading = key, self._flights.lead(key, asker.exchange, asker.lane, asker.scope.client)
 
     def close(self) -> None:
         """Let go of whoever waits for our question, whatever became of it. To be called in any case."""
@@ -157,15 +164,29 @@ class Asking:
         """
         unused, watched = iter(ids), _Watched(turns, self._gone)
         while True:
-            outcome = await self._kept(outage=False) if self._following is None and self._leading is None else None
-            if outcome is None:
-                outcome = self._away or await self._shared_or_asked(unused, watched)
-                if isinstance(outcome, Unavailable):
-                    outcome = await self._without_spine(outcome)
-                else:
-                    await self._cache.learn(self.question, outcome, self._asker.scope, exchange=self._asker.exchange)
+            outcome = self._away or await self._shared_or_asked(unused, watched)
+            if self._away is not None:
+                kept = len(self._used)
+                outcome = await self._kept(outage=True) or outcome
+                for each in self._used[kept:]:
+                    self._trail.answered_from_cache(each)
+            elif not isinstance(outcome, Unavailable):
+                await self._learn(outcome)
             if (ended := self._told(outcome)) is not None:
                 return ended
+
+    async def _learn(self, outcome: Outcome) -> None:
+        """Keep what Spine answered; what it shows to be wrong has to be gone before anything is answered.
+
+        Raises:
+            StorageUnavailable: it could not be deleted, or not in time.
+        """
+        asker = self._asker
+        try:
+            async with asyncio.timeout_at(max(asker.deadline_s, asyncio.get_running_loop().time() + LEARN_S)):
+                await self._cache.learn(self.question, outcome, asker.scope, exchange=asker.exchange)
+        except TimeoutError:
+            raise StorageUnavailable("what is kept could not be changed in time") from None
 
     async def _kept(self, *, outage: bool) -> Outcome | None:
         """Answer the question from what is kept, where that may be."""
@@ -174,10 +195,7 @@ class Asking:
         kept = await self._cache.answer(self.question, self._asker.scope, outage=outage)
         if kept is None or not self._is_theirs(kept.outcome.record):
             return None
-        self._trail.answered_from_cache(kept)
-        self._source = "cache"
-        self._age_s = max(kept.age_s, self._age_s or 0)
-        self._stale = self._stale or outage
+        self._used.append(kept)
         return kept.outcome
 
     def _is_theirs(self, record: SpineRecord) -> bool:
@@ -187,15 +205,8 @@ class Asking:
         birth_date = self._proof.birth_date if self._proof is not None else ""
         return is_certainly(record, number=self.question.nhs_number, birth_date=birth_date)
 
-    async def _without_spine(self, unavailable: Outcome) -> Outcome:
-        """Answer from what is kept because Spine cannot (SMSP-PERF-006 b), or not at all."""
-        if isinstance(unavailable, Unavailable):
-            self._away = unavailable
-        return await self._kept(outage=True) or unavailable
-
     async def _shared_or_asked(self, unused: Iterator[tuple[MessageIds, ...]], turns: "_Watched") -> Outcome:
         """Wait for the answer to the same question of somebody else, or ask."""
-        self._source = "spine"
         ids: tuple[MessageIds, ...] | None = None
         while True:
             left_s = self._asker.deadline_s - asyncio.get_running_loop().time()
@@ -207,7 +218,7 @@ class Asking:
                 self._choose()
             if self._following is None:
                 ids = ids or next(unused)
-                return await self._ask(ids, left_s, turns)
+                return self._noted(await self._ask(ids, left_s, turns))
             flight, self._following = self._following, None
             try:
                 asked = await flight.wait(left_s)
@@ -216,9 +227,15 @@ class Asking:
             if asked is not None:
                 metrics.SHARED.labels("pds").inc()
                 self._trail.shared(flight.exchange, asked, self._asker.sender)
-                return asked.outcome
+                return self._noted(asked)
 
-    async def _ask(self, ids: tuple[MessageIds, ...], left_s: float, turns: "_Watched") -> Outcome:
+    def _noted(self, asked: Asked) -> Outcome:
+        """Remember that Spine does not answer, where that is its own doing: our own time being over is not."""
+        if asked.away and isinstance(asked.outcome, Unavailable):
+            self._away = asked.outcome
+        return asked.outcome
+
+    async def _ask(self, ids: tuple[MessageIds, ...], left_s: float, turns: "_Watched") -> Asked:
         """Put the question to Spine, for us and for whoever waits for it."""
         asker = self._asker
         turns.flight = self._leading[1] if self._leading else None
@@ -238,14 +255,12 @@ class Asking:
             metrics.spine_calls(attempt.interaction, kind_of(attempt.outcome)).inc()
         if asked.busy is not None and not asked.attempts:
             raise asked.busy
-        return asked.outcome
+        return asked
 
-    def _is_anybodys(self, asked: Asked) -> bool:
+    @staticmethod
+    def _is_anybodys(asked: Asked) -> bool:
         """Tell whether an answer, or that there is none, is everybody's: not if only our own time was over."""
-        if asked.busy is not None or not asked.attempts:
-            return False
-        in_time = asyncio.get_running_loop().time() < self._asker.deadline_s
-        return in_time or not isinstance(asked.outcome, Unavailable)
+        return bool(asked.attempts) and (asked.away or not isinstance(asked.outcome, Unavailable))
 
     def _over(self, asked: Asked | None) -> None:
         if self._leading is not None:
@@ -255,7 +270,6 @@ class Asking:
 
     def _told(self, outcome: Outcome) -> Ended | None:
         """Tell the service the outcome of its question, and take its next one, or the end."""
-        self.told += 1
         if isinstance(self.question, Retrieval):
             self._retrieved = self.question.nhs_number
         else:
@@ -264,13 +278,13 @@ class Asking:
             self.question = self._questions.send(outcome)
         except StopIteration as decided:
             final: Outcome = decided.value
-            found = isinstance(final, Found)
+            given = self._used if isinstance(final, Found) else []
             return Ended(
                 outcome=final,
                 retrieved=self._retrieved,
-                source=self._source,
-                age_s=self._age_s if found else None,
-                stale=self._stale and found,
+                source="cache" if given else "spine",
+                age_s=max((kept.age_s for kept in given), default=None),
+                stale=bool(given) and self._away is not None,
             )
         return None
 

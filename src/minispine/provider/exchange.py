@@ -7,8 +7,9 @@ and no answer is returned before its record is. Where that cannot be kept the cl
 
 import asyncio
 import datetime
+import functools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, Protocol, TypedDict
 
@@ -184,7 +185,8 @@ class Exchanges:
         self._has_room = has_room
         self._now = now
         self._new_id = new_id
-        self._in_hand = 0
+        self._in_hand: Counter[str] = Counter()
+        """Requests by client."""
         self._owed: deque[Entry] = deque()
         self._paying: asyncio.Task[None] | None = None
 
@@ -197,11 +199,14 @@ class Exchanges:
         """
         if not self._has_room():
             return await self._refuse_for_room(call)
-        self._in_hand += 1
+        name = call.client.registration.name
+        self._in_hand[name] += 1
         try:
             return await self._in_full(call)
         finally:
-            self._in_hand -= 1
+            self._in_hand[name] -= 1
+            if not self._in_hand[name]:
+                del self._in_hand[name]
 
     async def _in_full(self, call: Call) -> Answer:
         """Answer one request of those that are in hand."""
@@ -232,7 +237,11 @@ class Exchanges:
         identified, sender = self._permit(call.client.registration, request, trail)
         asked_for = self._understand(call.client.registration, request, trail)
         asking = Asking(
-            service.questions(asked_for, search_after_number=self._limits().not_verified_falls_back_to_search),
+            functools.partial(
+                service.questions,
+                asked_for,
+                search_after_number=self._limits().not_verified_falls_back_to_search,
+            ),
             Asker(
                 sender=sender,
                 scope=self._scope(call, request, identified, sender),
@@ -250,7 +259,7 @@ class Exchanges:
             raise _Refusal("not-supported", event=refusal.event)
         if call.gone():
             return await self._abandon(trail, call)
-        if self._in_hand > self._most_in_hand(trail.lane):
+        if self._too_many(trail):
             raise self._busy(self._admission.refusal(**_place(sender, trail), calls=1, time_left_s=0) or NoSlot(1))
         clock.lap("read")
         guard = _guard(call)
@@ -393,13 +402,19 @@ class Exchanges:
             method=identified.method,
         )
 
-    def _most_in_hand(self, lane: Lane) -> int:
-        """Give how many requests this worker may have in hand when it takes one of this lane.
+    def _too_many(self, trail: Trail) -> bool:
+        """Tell whether a request in hand is one too many for this worker.
 
-        Of the room to wait, lower lanes leave some to those before them: a batch must not keep a person out.
+        Of the room to wait lower lanes leave some to those before them: a batch must not keep a person out. Where there
+        is none left, those go on who have less than their share of it: neither must one client keep out another. There
+        is an end to that, too.
         """
         limits = self._limits()
-        return limits.max_in_flight + round(limits.max_waiting * ROOM_TO_WAIT[lane])
+        most = limits.max_in_flight + round(limits.max_waiting * ROOM_TO_WAIT[trail.lane])
+        if self._in_hand.total() <= most:
+            return False
+        share = most // len(self._in_hand)
+        return self._in_hand[trail.client] > share or self._in_hand.total() > 2 * most
 
     def _turns(self, asking: Asking, asked_for: PdsRequest, sender: Sender, trail: Trail, deadline_s: float) -> Turns:
         """Get in line for Spine, unless there is no hope of being served in time (SMSP-PERF-001 c).
@@ -408,7 +423,7 @@ class Exchanges:
             NoSlot: there is none.
         """
         place = _place(sender, trail)
-        calls = self._most_questions(asked_for.operation) - asking.told - asking.follows
+        calls = self._most_questions(asked_for.operation) - asking.follows
         left_s = deadline_s - asyncio.get_running_loop().time()
         if calls and left_s > 0:  # else it ends without a question, and not because of who else waits
             busy = self._admission.refusal(**place, calls=calls, time_left_s=left_s)
@@ -435,7 +450,7 @@ class Exchanges:
         """
         ids = [
             tuple(MessageIds(message_id=self._new_id(), hl7_id=self._new_id()) for _ in range(self._spine.attempts))
-            for _ in range(self._most_questions(asked_for.operation) - asking.told)
+            for _ in range(self._most_questions(asked_for.operation))
         ]
         every = [each for several in ids for each in several]
         if asking.follows:

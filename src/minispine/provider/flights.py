@@ -4,8 +4,9 @@ Two questions are the same only when they go to the same Spine side for the same
 parameters; those of a person with a smartcard (access methods 3 and 4) are never shared, because Spine answers that
 person. This worker's questions only: what another worker asks is not known here.
 
-A follower never waits behind a leader of a later lane, unless that question has left already. It waits no longer than
-its own deadline; a leader that gives up or is cut off takes nobody with it.
+A question that has left already is anybody's to wait for. Before that only the same client waits for it, and not from
+an earlier lane: how long another client's question waits for its slot is that client's affair. A follower waits no
+longer than its own deadline; a leader that gives up or is cut off takes nobody with it.
 """
 
 import asyncio
@@ -22,8 +23,9 @@ from minispine.spine.ports import Asked, Sender
 class Flight:
     """One question on its way. `exchange` is the leader's."""
 
-    def __init__(self, exchange: str, lane: Lane) -> None:
+    def __init__(self, exchange: str, lane: Lane, client: str) -> None:
         self.exchange: Final = exchange
+        self._client = client
         self.left = False
         """Whether a message has left; set by the leader."""
         self.followed = False
@@ -31,9 +33,9 @@ class Flight:
         self._rank = LANES.index(lane)
         self._landed: asyncio.Future[Asked | None] = asyncio.get_running_loop().create_future()
 
-    def takes(self, lane: Lane) -> bool:
-        """Whether somebody of this lane does well to wait for it."""
-        return self.left or self._rank <= LANES.index(lane)
+    def takes(self, lane: Lane, client: str) -> bool:
+        """Whether this client does well to wait for it from this lane."""
+        return self.left or (self._client == client and self._rank <= LANES.index(lane))
 
     def land(self, asked: Asked | None) -> None:
         """Give the answer to all who wait, or None where the leader has none that would be theirs too."""
@@ -68,15 +70,15 @@ class Flights:
             return None
         return self._encoder.encode([self._side, sender.asid, organisation, question])
 
-    def under_way(self, key: bytes | None, lane: Lane) -> Flight | None:
-        """Give the question to wait for, if there is one for somebody of this lane."""
+    def under_way(self, key: bytes | None, lane: Lane, client: str) -> Flight | None:
+        """Give the question to wait for, if there is one for this client in this lane."""
         if key is None or key not in self._under_way:
             return None
-        return next((flight for flight in self._under_way[key] if flight.takes(lane)), None)
+        return next((flight for flight in self._under_way[key] if flight.takes(lane, client)), None)
 
-    def lead(self, key: bytes, exchange: str, lane: Lane) -> Flight:
+    def lead(self, key: bytes, exchange: str, lane: Lane, client: str) -> Flight:
         """Let others wait for the question that this exchange is about to ask; `over` has to follow in any case."""
-        flight = Flight(exchange, lane)
+        flight = Flight(exchange, lane, client)
         self._under_way[key].append(flight)
         return flight
 

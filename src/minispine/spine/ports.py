@@ -94,11 +94,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a question, which is that of its last attempt.
 
     `busy` is set where no slot could be had before the deadline; without attempts the outcome then says nothing.
+
+    `away` says that the outcome is `Unavailable`, and that this is the service's doing: no connection, a fault that
+    says so, silence although it had a fair time to answer, or a breaker that is not closed because of such. Only then
+    may what is kept be given in its place, and may others share that there is no answer. It is false where only our
+    own deadline was short, or nothing could leave because too many ask.
     """
 
     outcome: Outcome
     attempts: tuple[Attempt, ...]
     busy: NoSlot | None = None
+    away: bool = False
 
 
 class PdsPort(Protocol):

@@ -11,6 +11,7 @@ from minispine.domain.patient import SpineRecord
 from minispine.domain.question import Question
 from minispine.observe import metrics
 from minispine.provider.cache import Cache, CacheKeys, Kept, Scope
+from minispine.provider.cache.keeping import SETTLED_S
 from minispine.storage import Database, Store
 from minispine.vocabulary.cache_rules import CacheRules
 from tests.provider.cache.samples import KEYS, Clock, found, rule, rules, scope
@@ -27,6 +28,7 @@ class Worker:
         self.database = database
         self.runner = asyncio.Runner()
         self.cache = Cache(database, keys, lambda: self.rules, now=clock)
+        clock.pass_s(SETTLED_S)
 
     def __enter__(self) -> Self:
         return self

@@ -217,6 +217,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.workers = [
             Cache(self.database, CacheKeys(RING, INDEX_KEY), lambda: self.rules, now=self.clock) for _ in range(2)
         ]
+        self.clock.pass_s(SETTLED_S)
         self.log = AuditLog(self.database, system_id="S", instance="i", vault=VAULT, now=self.clock)
 
     def teardown(self) -> None:

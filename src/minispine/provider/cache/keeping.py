@@ -36,6 +36,8 @@ it either.
 """
 FORGOTTEN_S: Final = 10
 """How long there have to have been no rules before this worker relies on nothing being kept, if nothing is."""
+KEEP_WITHIN_S: Final = 0.25
+"""How long an exchange waits until its answer is kept; that goes on without it."""
 PAUSE_S: Final = 1.0
 SWEEP_S: Final = 5
 COUNT_S: Final = 60
@@ -131,11 +133,12 @@ class Cache:
         self._writer = ThreadPoolExecutor(1, "cache-writing")
         self._waiting: list[_Order] = []
         self._writing: asyncio.Task[None] | None = None
+        self._keeping: set[asyncio.Task[None]] = set()
         self._room: dict[tuple[str, str], int] = {}  # owned by the writing thread
         self._seen: CacheRules | None = None
         self._on = False
         self._since: int | None = None
-        """When rules came or went; None: before this worker began."""
+        """When rules came or went, as far as this worker knows; None where it began without any."""
         self._empty = False
         """Whether there was nothing in the table when there had been no rules for long enough."""
         self._swept_at: int | None = None
@@ -145,6 +148,7 @@ class Cache:
         self._not_read: str | None = None
         self._not_kept: str | None = None
         self._not_swept: str | None = None
+        self._look()
 
     # ── what an exchange asks and tells ─────────────────────────────────────────────────────────────────────────────
 
@@ -197,16 +201,29 @@ class Cache:
         put = self._sealed(question, outcome, scope, exchange, told.keep, rule) if rule and told.keep else None
         if put is None and not told.forgets:
             return
-        try:
-            changed = await self._change(self._change_for(told, question, scope, put), rule if put else None)
-        except StorageUnavailable as error:
-            if told.forgets:
-                raise
-            self._not_kept = str(error)  # no harm: what is there is not older than its rule allows
+        change = self._change_for(told, question, scope, put)
+        if told.forgets:
+            changed = await self._change(change, rule if put else None)
+            self._count(changed)
             return
-        if put is not None:
-            self._not_kept = None
-            metrics.CACHE.labels(_SERVICE, "kept").inc(changed.kept)
+        keeping = asyncio.ensure_future(self._keep(change, rule))
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+        await asyncio.wait({keeping}, timeout=KEEP_WITHIN_S)
+
+    async def _keep(self, change: Change, rule: CacheRule | None) -> None:
+        """Keep an answer. No harm if that cannot be done: what is there is not older than its rule allows."""
+        try:
+            changed = await self._change(change, rule)
+        except StorageUnavailable as error:
+            self._not_kept = str(error)
+            return
+        self._not_kept = None
+        self._count(changed)
+
+    @staticmethod
+    def _count(changed: Changed) -> None:
+        metrics.CACHE.labels(_SERVICE, "kept").inc(changed.kept)
         metrics.CACHE.labels(_SERVICE, "forgotten").inc(changed.forgotten)
 
     async def purge(
@@ -287,6 +304,7 @@ class Cache:
         if rules is not self._seen:
             if self._seen is None:
                 self._on = rules.any
+                self._since = self._now() if rules.any else None  # the first of them may be this moment's
             elif rules.any is not self._on:
                 self._on, self._since = rules.any, self._now()
             if self._on:
