@@ -390,7 +390,7 @@ def test_no_slot_before_the_deadline_is_said_as_it_is() -> None:
 
 def test_a_breaker_that_opens_while_a_call_waits_is_an_open_breaker() -> None:
     pds = adapter(Line(Unreachable("x"), found))
-    shut = Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    shut = Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=(), away=True)
     assert ask(pds, turns=ToldTurns(ServiceShut())) == shut
     asked = ask(pds, turns=ToldTurns(FreeSlot(), ServiceShut()))
     assert (events(asked), asked.outcome, asked.busy) == (
@@ -411,7 +411,7 @@ def test_a_slot_that_comes_after_the_breaker_opened_is_not_used() -> None:
 
     slot = FreeSlot()
     asked = ask(pds, turns=ToldTurns(slot, meanwhile=another_fails))
-    assert asked == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    assert asked == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=(), away=True)
     assert not slot.used
     assert line.calls == []
 
@@ -483,7 +483,7 @@ def test_an_open_breaker_asks_nobody_until_its_time_is_up() -> None:
     pds = adapter(line)
     for _ in range(3):
         ask(pds)
-    assert ask(pds) == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=())
+    assert ask(pds) == Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=(), away=True)
     assert len(line.calls) == 3
     line.seconds += 5.0
     assert isinstance(ask(pds, ids=IDS[3:]).outcome, Found)
@@ -499,6 +499,42 @@ def test_the_few_last_moments_of_a_caller_do_not_open_the_breaker_for_everybody(
     for _ in range(3):
         ask(pds, timeout_s=patient)
     assert pds.breaker.state == "open"
+
+
+@pytest.mark.parametrize(
+    ("steps", "timeout_s", "away"),
+    [
+        ([TimedOut("x")], 6.0, True),
+        ([TimedOut("x")], 0.1, False),
+        ([Interrupted("x")], 0.1, True),
+        ([Unreachable("x")] * 3, 0.1, True),
+        ([HttpAnswer(502, b"")], 0.1, True),
+        ([HttpAnswer(500, fault("206"))] * 3, 0.1, True),
+        ([HttpAnswer(500, fault("206")), found], 6.0, False),
+        ([HttpAnswer(403, b"")], 6.0, False),
+        ([TooLarge("x")], 6.0, False),
+        ([no_match], 6.0, False),
+        ([found], 6.0, False),
+    ],
+)
+def test_spine_is_away_where_that_there_is_no_answer_is_its_own_doing(
+    steps: list[Step], timeout_s: float, away: bool
+) -> None:
+    assert ask(adapter(Line(*steps)), timeout_s=timeout_s).away is away
+
+
+def test_spine_is_away_where_it_failed_and_its_repetition_had_no_time() -> None:
+    asked = ask(adapter(Line(HttpAnswer(500, fault("206")), TimedOut("x"), takes_s=5.0)), timeout_s=6.0)
+    assert events(asked) == ["soap.206", "transport.timeout"]
+    assert asked.away
+    asked = ask(adapter(Line(Unreachable("x"))), turns=ToldTurns(FreeSlot(), NoSlot(7)))
+    assert (asked.busy is not None, asked.away) == (True, True)
+
+
+def test_spine_is_not_away_where_nothing_left() -> None:
+    asked = ask(adapter(Line()), turns=ToldTurns(NoSlot(7)))
+    assert (asked.busy is not None, asked.away) == (True, False)
+    assert not ask(adapter(Line()), timeout_s=0.0).away
 
 
 def test_a_breaker_that_opens_in_between_leaves_the_last_outcome() -> None:

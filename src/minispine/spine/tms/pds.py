@@ -113,6 +113,8 @@ class _Made(msgspec.Struct, frozen=True):
     attempt: Attempt
     may_repeat: bool
     duplicate_id: bool
+    says: CallResult
+    """What it says of Spine."""
 
 
 class TmsPds:
@@ -179,6 +181,7 @@ class TmsPds:
         made: list[Attempt] = []
         renumbered = False
         unmade = "transport.timeout"
+        away = False
         busy: NoSlot | None = None
         for one in ids:
             if made and not self._may_repeat(deadline_s):
@@ -190,17 +193,20 @@ class TmsPds:
                 break
             except ServiceShut:
                 unmade = "transport.breaker-open"
+                away = True
                 break
             except _TooLate:
                 break
             if not made:
                 self._retries.asked()
             made.append(last.attempt)
+            away = away or last.says == "failed"
             if not (last.may_repeat or (last.duplicate_id and not renumbered)):
                 break
             renumbered = renumbered or last.duplicate_id
         outcome = made[-1].outcome if made else self._event(unmade)
-        return Asked(outcome=outcome, attempts=tuple(made), busy=busy)
+        away = away and isinstance(outcome, Unavailable)
+        return Asked(outcome=outcome, attempts=tuple(made), busy=busy, away=away)
 
     def _may_repeat(self, deadline_s: float) -> bool:
         """Take leave for one more attempt out of the budget of retries, if there is time for it."""
@@ -228,12 +234,11 @@ class TmsPds:
             try:
                 leaving = await self._leave(permit, question, sender, ids, deadline_s, turns)
             except TransportFailure as failure:
-                made = self._made(self._write(question, sender, ids), failure)
-                result = "failed"
+                made = self._made(self._write(question, sender, ids), failure, given_s=self._settings.timeout_s)
             else:
                 permit, slot = leaving.permit, leaving.slot
-                made = self._made(leaving.message, await self._exchange(leaving))
-                result = self._says_of_spine(made.attempt.outcome, leaving.given_s)
+                made = self._made(leaving.message, await self._exchange(leaving), leaving.given_s)
+            result = made.says
             return made
         finally:
             self.breaker.settle(permit, result, self._monotonic())
@@ -320,8 +325,8 @@ class TmsPds:
         )
         return _Message(question, ids, created, body)
 
-    def _made(self, message: _Message, came: HttpAnswer | TransportFailure) -> _Made:
-        """Say what came of a message: an answer, or why there is none."""
+    def _made(self, message: _Message, came: HttpAnswer | TransportFailure, given_s: float) -> _Made:
+        """Say what came of a message for whose answer there were `given_s`: an answer, or why there is none."""
         if isinstance(came, HttpAnswer):
             answered = self._read(came, message)
             row = self._codes().event(answered.outcome.event)
@@ -339,7 +344,7 @@ class TmsPds:
             spine_message_id=answered.spine_message_id,
             outcome=answered.outcome,
         )
-        return _Made(attempt, may_repeat, answered.duplicate_id)
+        return _Made(attempt, may_repeat, answered.duplicate_id, self._says_of_spine(answered.outcome, given_s))
 
     def _read(self, answer: HttpAnswer, message: _Message) -> hl7v3.Answered:
         """Take what the status says, or read the body where the status lets it speak."""
