@@ -383,12 +383,11 @@ class Admission:
             raise ServiceShut
         if self._closed or now_s >= leave_by_s or (not place.again and self._full(place)):
             raise NoSlot(_retry_after_s(self._forecast_s(place, 1) - max(0.0, leave_by_s - now_s)))
-        queue = self._queues.at(place)
         slot = self._open_slot(place, now_s)
-        if slot is not None and slot.from_s <= now_s and not queue.calls:
+        if slot is not None and slot.from_s <= now_s and not (self._waiting and self._queues.at(place).calls):
             self._give(slot)
         else:
-            slot = await self._wait_in(queue, slot, number, arrived_s, leave_by_s)
+            slot = await self._wait_in(self._queues.at(place), slot, number, arrived_s, leave_by_s)
             now_s = self.monotonic()
         self._telling.waited_s[place.lane].append(now_s - arrived_s)
         self._tell_soon()

@@ -41,8 +41,9 @@ class Telling:
         self._concurrency.set(concurrency)
         for number, lane in enumerate(LANES):
             metrics.waiting(self._service, lane).set(waiting.get(number, 0))
+            observe = metrics.slot_seconds(self._service, lane).observe
             for seconds in self.waited_s[number]:
-                metrics.slot_seconds(self._service, lane).observe(seconds)
+                observe(seconds)
             self.waited_s[number].clear()
 
     def tell_limit(self, asid: str, per_second: float) -> None:
