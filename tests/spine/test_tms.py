@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,11 @@ class Line:
         self.taken = 0
         self.given_back = 0
         self.gone: Container[int] = ()
+        self.connecting: asyncio.Future[int] | None = None
+        """What becomes of connections that are being opened, where that takes its time."""
 
     async def prepare(self, calls: int) -> int:
-        return calls
+        return calls if self.connecting is None else await asyncio.shield(self.connecting)
 
     def take(self) -> object | None:
         self.taken += 1
@@ -149,16 +152,27 @@ def ask(
 class ToldTurns:
     """Gives these slots, or raises these, one after another; `meanwhile` happens during each wait."""
 
-    def __init__(self, *told: FreeSlot | Exception, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, *told: FreeSlot | BaseException, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.told = list(told)
         self.meanwhile = meanwhile
 
     async def wait(self) -> FreeSlot:
         self.meanwhile()
         step = self.told.pop(0)
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         return step
+
+
+class InLine:
+    """Gives these slots at once, and then the one that the test puts there, when it does."""
+
+    def __init__(self, *at_once: FreeSlot) -> None:
+        self.slot: asyncio.Future[FreeSlot] = asyncio.get_running_loop().create_future()
+        self._at_once = list(at_once)
+
+    async def wait(self) -> FreeSlot:
+        return self._at_once.pop() if self._at_once else await self.slot
 
 
 def events(asked: Asked) -> list[str]:
@@ -499,6 +513,264 @@ def test_the_few_last_moments_of_a_caller_do_not_open_the_breaker_for_everybody(
     for _ in range(3):
         ask(pds, timeout_s=patient)
     assert pds.breaker.state == "open"
+
+
+# Whether Spine is back
+
+
+AWAY = Asked(outcome=Unavailable(event="transport.breaker-open"), attempts=(), away=True)
+
+
+def shut(line: Line, **settings: Any) -> TmsPds:
+    """An adapter whose breaker has just opened, for 5 seconds."""
+    pds = adapter(line, breaker_failures=1, **settings)
+    line.steps.insert(0, TimedOut("x"))
+    ask(pds)
+    line.calls.clear()
+    line.taken = 0
+    assert pds.shut()
+    return pds
+
+
+class Gone(Exception):
+    """Whatever else may end a wait: the client has gone, say."""
+
+
+class BrokenSlot(FreeSlot):
+    """A slot that cannot be used because of a defect."""
+
+    def use(self) -> bool:
+        raise Gone
+
+
+@pytest.mark.parametrize(
+    ("told", "waits_s", "without_connection"),
+    [
+        pytest.param([FreeSlot()], 20.0, (), id="too late"),
+        pytest.param([FreeSlot()] * 3, 0.0, range(3), id="no connection lasts"),
+        pytest.param([FreeSlot(lost=True), NoSlot(7)], 0.0, (), id="no slot"),
+        pytest.param([FreeSlot(lost=True), ServiceShut()], 0.0, (), id="shut"),
+        pytest.param([FreeSlot(lost=True), Unreachable("x")], 0.0, (), id="no connection"),
+        pytest.param([FreeSlot(lost=True), Gone()], 0.0, (), id="gone"),
+        pytest.param([FreeSlot(lost=True), asyncio.CancelledError()], 0.0, (), id="cancelled"),
+        pytest.param([BrokenSlot()], 0.0, (), id="defect"),
+        pytest.param([NoSlot(7)], 0.0, (), id="no slot at all"),
+        pytest.param([asyncio.CancelledError()], 0.0, (), id="cancelled at once"),
+    ],
+)
+@pytest.mark.parametrize("opens_meanwhile", [False, True])
+def test_however_a_call_ends_that_did_not_leave_another_may_try_whether_spine_is_back(
+    told: list[FreeSlot | BaseException], waits_s: float, without_connection: Container[int], opens_meanwhile: bool
+) -> None:
+    line = Line(found)
+    pds = adapter(line, breaker_failures=1) if opens_meanwhile else shut(line)
+    line.gone = without_connection
+
+    def another_fails_and_time_passes() -> None:
+        if opens_meanwhile and pds.breaker.state == "closed":
+            permit = pds.breaker.permit(line.seconds)
+            assert permit is not None
+            pds.breaker.settle(permit, "failed", line.seconds)
+            line.seconds += 5.0
+        line.seconds += waits_s
+
+    line.seconds += 5.0
+    turns = ToldTurns(*told, meanwhile=another_fails_and_time_passes)
+    with suppress(Gone, asyncio.CancelledError):
+        ask(pds, timeout_s=12.0, turns=turns)
+    assert turns.told == []
+    assert line.calls == []
+    assert pds.breaker.state == "open"
+    line.seconds += 60.0
+    line.gone = ()
+    assert isinstance(ask(pds).outcome, Found)
+    assert pds.breaker.state == "closed"
+
+
+async def begun(pds: TmsPds, turns: Turns) -> asyncio.Task[Asked]:
+    """A question that has gone as far as it gets."""
+    asking = asyncio.create_task(pds.ask(QUESTION, sender=SENDER, ids=IDS[:1], timeout_s=25.0, turns=turns))
+    await asyncio.sleep(0)
+    return asking
+
+
+def test_who_waits_for_a_slot_keeps_nobody_from_trying_whether_spine_is_back() -> None:
+    line = Line(found, lambda _: found(IDS[0]))
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        limited = InLine()
+        waiting = await begun(pds, limited)
+        answered = await pds.ask(QUESTION, sender=SENDER, ids=IDS[:1], timeout_s=25.0, turns=FreeTurns(pds))
+        assert isinstance(answered.outcome, Found)
+        assert pds.breaker.state == "closed"
+        limited.slot.set_result(FreeSlot())
+        assert isinstance((await waiting).outcome, Found)
+
+    asyncio.run(story())
+
+
+def test_while_one_tries_whether_spine_is_back_nobody_else_waits_or_leaves() -> None:
+    line = Line()
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        first, second = InLine(), InLine()
+        waiting = await begun(pds, first)
+        trial = pds.breaker.permit(line.seconds)
+        assert trial is not None
+        none = ToldTurns()
+        assert await (await begun(pds, none)) == AWAY
+        slot = FreeSlot()
+        first.slot.set_result(slot)
+        assert await waiting == AWAY
+        assert not slot.used
+        assert line.given_back == 1
+        assert pds.breaker.state == "trying"
+        pds.breaker.settle(trial, "succeeded", line.seconds)
+        line.steps = [found]
+        waiting = await begun(pds, second)
+        second.slot.set_result(slot)
+        assert isinstance((await waiting).outcome, Found)
+
+    asyncio.run(story())
+
+
+def test_a_trial_whose_slot_is_over_leaves_it_to_another() -> None:
+    line = Line(found)
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        again = InLine(FreeSlot(lost=True))
+        waiting = await begun(pds, again)
+        assert line.given_back == 1
+        assert isinstance((await (await begun(pds, FreeTurns(pds)))).outcome, Found)
+        again.slot.set_exception(NoSlot(7))
+        assert (await waiting).busy is not None
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_cannot_be_made_is_a_trial_that_failed() -> None:
+    line = Line()
+    pds = shut(line)
+    for open_s in (5.0, 10.0, 20.0):
+        line.seconds += open_s - 0.1
+        assert ask(pds, turns=ToldTurns()) == AWAY
+        line.seconds += 0.1
+        asked = ask(pds, turns=ToldTurns(Unreachable("x")))
+        assert events(asked) == ["transport.unreachable"]
+        assert asked.away
+
+
+def test_while_a_connection_is_opened_to_a_spine_that_was_away_nobody_else_waits() -> None:
+    line = Line()
+    pds = shut(line)
+
+    async def story() -> None:
+        for open_s, fails in [(5.0, True), (10.0, True), (20.0, False)]:
+            line.seconds += open_s - 0.1
+            assert pds.shut()
+            line.seconds += 0.1
+            assert not pds.shut()
+            line.connecting = asyncio.get_running_loop().create_future()
+            turns = InLine()
+            waiting = await begun(pds, turns)
+            connecting = asyncio.create_task(pds.prepare(1))
+            await asyncio.sleep(0)
+            assert await (await begun(pds, ToldTurns())) == AWAY
+            assert not pds.shut()
+            if fails:
+                failure = Unreachable("x")
+                line.connecting.set_exception(failure)
+                with pytest.raises(Unreachable):
+                    await connecting
+                assert pds.shut()
+                turns.slot.set_exception(failure)
+                assert events(await waiting) == ["transport.unreachable"]
+            else:
+                line.connecting.set_result(1)
+                assert await connecting == 1
+                other = InLine()
+                other_waiting = await begun(pds, other)
+                line.steps = [found, lambda _: found(IDS[0])]
+                for each, asking in [(turns, waiting), (other, other_waiting)]:
+                    each.slot.set_result(FreeSlot())
+                    assert isinstance((await asking).outcome, Found)
+
+    asyncio.run(story())
+
+
+def test_a_connection_of_which_nobody_waits_to_hear_is_a_trial_that_failed_too() -> None:
+    line = Line()
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        line.connecting = asyncio.get_running_loop().create_future()
+        connecting = asyncio.create_task(pds.prepare(1))
+        await asyncio.sleep(0)
+        line.connecting.set_exception(TimedOut("x"))
+        with pytest.raises(TimedOut):
+            await connecting
+
+    asyncio.run(story())
+    line.seconds += 9.9
+    assert pds.shut()
+
+
+def test_who_stops_opening_a_connection_leaves_the_trial_to_others() -> None:
+    line = Line(found)
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        line.connecting = asyncio.get_running_loop().create_future()
+        connecting = asyncio.create_task(pds.prepare(1))
+        await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        line.connecting = None
+
+    asyncio.run(story())
+    assert isinstance(ask(pds).outcome, Found)
+
+
+def test_a_connection_that_cannot_be_made_counts_once_for_each_call_that_is_told() -> None:
+    line = Line()
+    pds = adapter(line, breaker_failures=2, retries=0)
+
+    async def story() -> None:
+        line.connecting = asyncio.get_running_loop().create_future()
+        line.connecting.set_exception(Unreachable("x"))
+        for state in ("closed", "open"):
+            await pds.ask(QUESTION, sender=SENDER, ids=IDS[:1], timeout_s=25.0, turns=FreeTurns(pds))
+            assert pds.breaker.state == state
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_cannot_be_made_has_no_say_while_a_trial_is_under_way() -> None:
+    line = Line()
+    pds = shut(line)
+    line.seconds += 5.0
+
+    async def story() -> None:
+        turns = InLine()
+        waiting = await begun(pds, turns)
+        trial = pds.breaker.permit(line.seconds)
+        assert trial is not None
+        turns.slot.set_exception(Unreachable("x"))
+        assert events(await waiting) == ["transport.unreachable"]
+        assert pds.breaker.state == "trying"
+        pds.breaker.settle(trial, "succeeded", line.seconds)
+        assert pds.breaker.state == "closed"
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ class Breaker:
         return self._state == "open" and now < self._open_until
 
     def permit(self, now: float) -> Permit | None:
-        """Let a call through, or not."""
+        """Let a call through, or not. To be asked for when the call could leave at once: a trial that waits for
+        something of ours would keep everybody else out.
+        """
         if self._state == "closed":
             return Permit(self._opened, trial=False)
         if self._state == "open" and now >= self._open_until:
@@ -74,7 +76,7 @@ class Breaker:
         return None
 
     def holds(self, permit: Permit) -> bool:
-        """Whether a permit is still good for a call that has not left: the breaker has not opened since."""
+        """Whether the result of a call still has a say: the breaker has not opened since it was let through."""
         return permit.opened == self._opened
 
     def settle(self, permit: Permit, result: CallResult, now: float) -> None:

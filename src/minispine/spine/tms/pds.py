@@ -141,6 +141,8 @@ class TmsPds:
         self._now = now
         self._monotonic = monotonic
         self._retries = RetryBudget(monotonic())
+        self._connecting = 0
+        """How many times connections are being opened just now."""
 
     def refusal(self, question: Question) -> InputRefused | None:
         """Refuse wildcards and dates that are not full: only the asynchronous Advanced Trace takes them."""
@@ -161,12 +163,40 @@ class TmsPds:
         return hl7v3.interaction(question)
 
     async def prepare(self, calls: int) -> int:
-        """Have connections open for so many calls; see `PdsPort.prepare`."""
-        return await self._http.prepare(calls)
+        """Have connections open for so many calls; see `PdsPort.prepare`.
+
+        Once an open breaker's time is up this is the first half of the trial: without a connection it has failed,
+        whether or not anybody still waits for one.
+        """
+        self._connecting += 1
+        try:
+            return await self._http.prepare(calls)
+        except TransportFailure:
+            if self.breaker.state != "closed":  # else it counts once for each call that is told of it
+                self._not_connected()
+            raise
+        finally:
+            self._connecting -= 1
 
     def shut(self) -> bool:
-        """Whether the breaker is open and not even a trial would be let through."""
+        """Whether the breaker is open and its time is not up: whoever waits for a slot waits in vain."""
         return self.breaker.shut(self._monotonic())
+
+    def _worth_waiting(self) -> bool:
+        """Whether a call may begin to wait for a slot: not while it is being tried whether Spine is back.
+
+        Whoever waits for a slot after an outage tries nothing yet, so others may wait as well. Only one of them
+        becomes the trial: the first to leave.
+        """
+        if self.breaker.state == "open":
+            return not self.shut() and not self._connecting
+        return self.breaker.state == "closed"
+
+    def _not_connected(self) -> None:
+        """Count a connection that could not be made: a call that failed at the moment at which it would have left."""
+        now_s = self._monotonic()
+        if (permit := self.breaker.permit(now_s)) is not None:
+            self.breaker.settle(permit, "failed", now_s)
 
     async def ask(
         self, question: Question, *, sender: Sender, ids: tuple[MessageIds, ...], timeout_s: float, turns: Turns
@@ -211,7 +241,7 @@ class TmsPds:
     def _may_repeat(self, deadline_s: float) -> bool:
         """Take leave for one more attempt out of the budget of retries, if there is time for it."""
         now_s = self._monotonic()
-        if now_s >= deadline_s or self.breaker.shut(now_s):
+        if now_s >= deadline_s or not self._worth_waiting():
             return False
         permitted = self._retries.permit(now_s)
         metrics.RETRIES.labels("pds", "made" if permitted else "refused").inc()
@@ -227,47 +257,38 @@ class TmsPds:
         Raises:
             NoSlot, ServiceShut, _TooLate: nothing left, and nothing was found out.
         """
-        permit = self._permit()
-        slot: Slot | None = None
+        try:
+            leaving = await self._leave(question, sender, ids, deadline_s, turns)
+        except TransportFailure as failure:
+            self._not_connected()
+            return self._made(self._write(question, sender, ids), failure, self._settings.timeout_s)
         result: CallResult = "given up"
         try:
-            try:
-                leaving = await self._leave(permit, question, sender, ids, deadline_s, turns)
-            except TransportFailure as failure:
-                made = self._made(self._write(question, sender, ids), failure, given_s=self._settings.timeout_s)
-            else:
-                permit, slot = leaving.permit, leaving.slot
-                made = self._made(leaving.message, await self._exchange(leaving), leaving.given_s)
+            made = self._made(leaving.message, await self._exchange(leaving), leaving.given_s)
             result = made.says
             return made
         finally:
-            self.breaker.settle(permit, result, self._monotonic())
-            if slot is not None:
-                slot.finish(result)
+            self.breaker.settle(leaving.permit, result, self._monotonic())
+            leaving.slot.finish(result)
 
     async def _leave(
-        self,
-        permit: Permit,
-        question: Question,
-        sender: Sender,
-        ids: MessageIds,
-        deadline_s: float,
-        turns: Turns,
+        self, question: Question, sender: Sender, ids: MessageIds, deadline_s: float, turns: Turns
     ) -> _Departure:
         """Wait until a slot, an open connection and time for an answer meet. Whoever calls this writes at once.
 
-        A slot for which no connection lasted is left unused, and so is one whose time is over.
+        A slot for which no connection lasted is left unused, and so is one whose time is over. The breaker's permit
+        is taken when nothing else is waited for, so that a trial is never somebody who is still in line.
 
         Raises:
             TransportFailure: no connection can be made, or none lasts until it is wanted.
             NoSlot, ServiceShut, _TooLate: nothing may leave.
         """
+        if not self._worth_waiting():
+            raise ServiceShut
         missed = 0
         while True:
             slot = await turns.wait()
             # Nothing is awaited from here until the first byte has left: the slot is for this moment.
-            if not self.breaker.holds(permit):
-                permit = self._permit()  # much may have happened since the first was given
             given_s = min(deadline_s - self._monotonic(), self._settings.timeout_s)
             if given_s <= 0:
                 raise _TooLate
@@ -277,10 +298,19 @@ class TmsPds:
                 missed += 1
                 if missed == _MISSED:
                     raise Unreachable(_NONE_LASTS)
-            elif slot.use():
+                continue
+            permit: Permit | None = None
+            leaves = False
+            try:
+                permit = self._permit()
+                leaves = slot.use()
+            finally:
+                if not leaves:
+                    self._http.give_back(connection)
+                    if permit is not None:
+                        self.breaker.settle(permit, "given up", self._monotonic())
+            if leaves:
                 return _Departure(permit, slot, connection, message, given_s)
-            else:
-                self._http.give_back(connection)
 
     async def _exchange(self, leaving: _Departure) -> HttpAnswer | TransportFailure:
         question = leaving.message.question
