@@ -320,6 +320,7 @@ class Slots(RuleBasedStateMachine):
         self.now -= step
         self.kept = self.kept[-3:]
         self.forget_instants()
+        self.forget_lanes()
         self.call_alone(worker, after)
 
     @rule(
