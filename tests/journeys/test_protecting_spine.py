@@ -1,5 +1,6 @@
 """A budget of calls, lanes, and one question asked once, as client systems and Spine see them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +48,22 @@ def limit(house: House, per_second: float, burst: int = 1, **more: Any) -> None:
 def built(house: House) -> House:
     house.load_organisations()
     house.register()
+    house.register("clinic")
+    return house
+
+
+@pytest.fixture(scope="module")
+def registered(keys: Path, spine: Spine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a house with two clients."""
+    return built(House(tmp_path_factory.mktemp("registered"), keys, spine.url)).folder
+
+
+@pytest.fixture
+def home(make_house: HouseMaker, registered: Path) -> House:
+    """A house of a test's own, with those clients, that is not started yet."""
+    house = make_house()
+    house.move_in(registered)
+    house.write()
     return house
 
 
@@ -53,34 +71,59 @@ def verify(person: dict[str, Any], **options: Any) -> Message:
     return Message(VERIFY, nhs_number=person["nhs_number"], birth_date=person["birth_date"], **options)
 
 
-def at_once(house: House, messages: list[Message], certificate: str = "ward") -> list[Answer]:
-    """Send requests at the same time, each on a line that is open already."""
-    lines = [house.line(certificate) for _ in messages]
+def ends(house: House, messages: list[Message], certificate: str = "ward") -> list[Answer | None]:
+    """Send requests at the same time, each on a line that is open already; None where the line was cut instead."""
     ready = threading.Barrier(len(messages))
+    with contextlib.ExitStack() as opened, ThreadPoolExecutor(len(messages)) as pool:
+        lines = [opened.enter_context(house.line(certificate)) for _ in messages]
 
-    def ask(number: int) -> Answer:
-        ready.wait()
-        return lines[number].ask(messages[number])
+        def ask(number: int) -> Answer | None:
+            ready.wait()
+            with contextlib.suppress(ConnectionError):
+                return lines[number].ask(messages[number])
+            return None
 
-    with ThreadPoolExecutor(len(messages)) as pool:
-        answers = list(pool.map(ask, range(len(messages))))
-    for line in lines:
-        line.socket.close()
+        return list(pool.map(ask, range(len(messages))))
+
+
+def at_once(house: House, messages: list[Message], certificate: str = "ward") -> list[Answer]:
+    """Send requests at the same time; all of them are answered."""
+    answers = [answer for answer in ends(house, messages, certificate) if answer is not None]
+    assert len(answers) == len(messages), "a line was cut"
     return answers
 
 
+TIMEOUT_S = 3
+"""How long the ward waits in the test of a burst."""
+ANSWERING = 0.25
+"""The part of its time that is kept for the answer at most: who cannot leave before that is refused."""
+
+
 @pytest.mark.requirement("SMSP-PERF-001", "a", "b", "c")
-@pytest.mark.parametrize("per_second", [5, 10])
-def test_spine_sees_no_more_than_its_limit_of_a_burst(make_house: HouseMaker, spine: Spine, per_second: int) -> None:
-    house = built(make_house())
-    house.must_run("client", "edit", "ward", "--timeout", "3", "--reason", "journey")
-    limit(house, per_second, burst=2)
-    house.start()
-    people = spine.people("plain", 100)
+def test_spine_sees_no_more_than_its_limit_of_a_burst_and_twice_as_much_of_it_once_the_limit_is_doubled(
+    home: House, spine: Spine
+) -> None:
+    home.must_run("client", "edit", "ward", "--timeout", str(TIMEOUT_S), "--reason", "journey")
+    limit(home, 5, burst=2)
+    home.start()
+    people = spine.people("plain", 200)
+    before = burst_of(home, spine, people[:100], 5)
+    version = home.metric("minispine_registry_version")
+    home.must_run("budget", "set", "--per-second", "10", "--reason", "journey")
+    until(lambda: home.metric("minispine_registry_version") > version, what="the worker has the new limit")
+    after = burst_of(home, spine, people[100:], 10)
+    assert after / before == pytest.approx(2, rel=0.2)
+    assert home.ask(verify(people[0])).code == "SMSP-0000"  # and it goes on
+
+
+def burst_of(house: House, spine: Spine, people: list[dict[str, Any]], per_second: int) -> float:
+    """Ask about so many at once, and give how many calls a second there were slots for, of a burst of two."""
+    lost_before = house.metric("minispine_slots_total", result="lost")
     spine.forget_calls()
     began = time.monotonic()
     answers = at_once(house, [verify(person) for person in people])
     took_s = time.monotonic() - began
+    lost = house.metric("minispine_slots_total", result="lost") - lost_before
     times = arrivals(spine.calls())
     assert most_over(times, per_second, 2) <= 0
     served = [answer for answer in answers if answer.status == 200]
@@ -88,14 +131,18 @@ def test_spine_sees_no_more_than_its_limit_of_a_burst(make_house: HouseMaker, sp
     assert len(served) + len(busy) == len(answers)
     assert len(served) == len(times)
     assert {answer.code for answer in served} == {"SMSP-0000"}
-    # What the limit gives in the time that a client waits, less the time kept for answering.
-    assert per_second * 3 * 0.6 <= len(served) <= per_second * 3 + 2
+    # A request leaves while there is time for its answer: of the wait as much is kept for that as answers have taken,
+    # but never more than `ANSWERING`. A slot whose instant a busy machine sleeps through is lost, by rule, and counted.
+    # Nothing else may be missing, but for one that was due just when the last could leave.
+    assert per_second * TIMEOUT_S * (1 - ANSWERING) - 1 <= len(served) + lost
+    assert len(served) <= per_second * TIMEOUT_S + 2
     assert {answer.fault for answer in busy} == {"2100"}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in busy)
-    assert took_s < 3.5
-    assert house.ask(verify(people[0])).code == "SMSP-0000"  # and it goes on
+    assert took_s < TIMEOUT_S + 0.5
+    return (len(times) - 2 + lost) / (times[-1] - times[0])
 
 
+@pytest.mark.requirement("SMSP-PERF-001", "a")
 def test_a_limit_is_kept_over_workers_and_their_deaths(
     make_house: HouseMaker, spine: Spine, postgresql_url: str
 ) -> None:
@@ -106,21 +153,23 @@ def test_a_limit_is_kept_over_workers_and_their_deaths(
     people = spine.people("plain", 60)
     spine.forget_calls()
     with ThreadPoolExecutor(1) as beside:
-        asking = beside.submit(at_once, house, [verify(person) for person in people[:30]])
+        asking = beside.submit(ends, house, [verify(person) for person in people[:30]])
         until(lambda: len(spine.calls()) > 10, what="some have left")
         victim = house.workers()[0]
         os.kill(victim, signal.SIGKILL)
-        with pytest.raises(ConnectionError):
-            asking.result()
+        answers = asking.result()
+    # Nobody knows which worker held which line: each request was answered, or its line was cut.
+    assert {answer.code for answer in answers if answer is not None} <= {"SMSP-0000"}
+    assert len(spine.calls()) >= sum(answer is not None for answer in answers)
     until(lambda: len(house.workers()) == 2 and victim not in house.workers() and house.ready()[0] == 200)
     assert {answer.code for answer in at_once(house, [verify(person) for person in people[30:]])} == {"SMSP-0000"}
     assert most_over(arrivals(spine.calls()), 20, 1) <= 0
 
 
 @pytest.mark.requirement("SMSP-PERF-007", "a", "b")
-def test_a_person_does_not_wait_behind_a_batch(make_house: HouseMaker, spine: Spine) -> None:
-    house = built(make_house())
-    house.register("clinic", "--lane", "batch")
+def test_a_person_does_not_wait_behind_a_batch(home: House, spine: Spine) -> None:
+    house = home
+    house.must_run("client", "edit", "clinic", "--lane", "batch", "--reason", "journey")
     limit(house, 10, shares={"batch": 0.1})
     house.start()
     people = spine.people("plain", 80)
@@ -141,9 +190,8 @@ def test_a_person_does_not_wait_behind_a_batch(make_house: HouseMaker, spine: Sp
     assert most_over(arrivals(spine.calls()), 10, 1) <= 0
 
 
-def test_equal_clients_are_served_alike(make_house: HouseMaker, spine: Spine) -> None:
-    house = built(make_house())
-    house.register("clinic")
+def test_equal_clients_are_served_alike(home: House, spine: Spine) -> None:
+    house = home
     limit(house, 20)
     house.start()
     people = spine.people("plain", 60)
@@ -167,10 +215,8 @@ def test_equal_clients_are_served_alike(make_house: HouseMaker, spine: Spine) ->
     assert all(later - earlier <= 4 for earlier, later in pairwise(from_the_clinic))
 
 
-def test_the_same_question_of_several_clients_is_asked_once(make_house: HouseMaker, spine: Spine) -> None:
-    house = built(make_house())
-    house.register("clinic")
-    house.start()
+def test_the_same_question_of_several_clients_is_asked_once(home: House, spine: Spine) -> None:
+    house = home.start()
     [person] = spine.people("plain", 1)
     spine.faults({"action": "delay", "seconds": 1.0})
     spine.forget_calls()
@@ -188,19 +234,30 @@ def test_the_same_question_of_several_clients_is_asked_once(make_house: HouseMak
 
 
 @pytest.mark.requirement("SMSP-PERF-002", "a", "b")
-def test_throughput_is_shown_now_and_kept_for_later(make_house: HouseMaker, spine: Spine) -> None:
-    house = built(make_house())
-    house.start()
+def test_throughput_is_shown_now_and_kept_for_later(home: House, spine: Spine) -> None:
     people = spine.people("plain", 12)
+    hour = this_hour()
+    home.start()
     for person in people:
-        assert house.ask(verify(person)).code == "SMSP-0000"
-    until(lambda: house.metric("minispine_exchanges_last_minute") == 12)
-    house.stop()
-    told = json.loads(house.must_run("report", "throughput", "--form", "json"))
-    assert "12" in json.dumps(told)
-    house.start()
-    house.ask(verify(people[0]))
-    house.stop()
-    assert "13" in house.must_run("report", "throughput", "--form", "json")
-    everything = house.must_run("report", "throughput", "--form", "csv")
+        assert home.ask(verify(person)).code == "SMSP-0000"
+    until(lambda: home.metric("minispine_exchanges_last_minute") == 12)
+    home.stop()
+    assert reported(home) == (12, 12) or this_hour() != hour
+    home.start()
+    assert home.ask(verify(people[0])).code == "SMSP-0000"
+    home.stop()
+    total, peak = reported(home)
+    assert total == 13
+    assert peak == 13 or this_hour() != hour
+    everything = home.must_run("report", "throughput", "--format", "csv")
     assert people[0]["nhs_number"] not in everything
+
+
+def this_hour() -> int:
+    return int(time.time() // 3600)
+
+
+def reported(house: House) -> tuple[int, int]:
+    """The requests of all days, and those of the fullest hour, as the report tells them."""
+    days = json.loads(house.must_run("report", "throughput", "--format", "json"))["days"]
+    return sum(day["total"] for day in days), max(day["peak_hour_count"] for day in days)
