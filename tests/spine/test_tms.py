@@ -657,7 +657,7 @@ def test_a_trial_whose_slot_is_over_leaves_it_to_another() -> None:
 def test_a_connection_that_cannot_be_made_is_a_trial_that_failed() -> None:
     line = Line()
     pds = shut(line)
-    for open_s in (5.0, 10.0, 20.0):
+    for open_s in (5.0, 10.0, 10.0):
         line.seconds += open_s - 0.1
         assert ask(pds, turns=ToldTurns()) == AWAY
         line.seconds += 0.1
@@ -671,7 +671,7 @@ def test_while_a_connection_is_opened_to_a_spine_that_was_away_nobody_else_waits
     pds = shut(line)
 
     async def story() -> None:
-        for open_s, fails in [(5.0, True), (10.0, True), (20.0, False)]:
+        for open_s, fails in [(5.0, True), (10.0, True), (10.0, False)]:
             line.seconds += open_s - 0.1
             assert pds.shut()
             line.seconds += 0.1

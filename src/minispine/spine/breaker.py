@@ -29,7 +29,8 @@ from minispine.spine.ports import CallResult
 State = Literal["closed", "open", "trying"]
 
 SLOW_S: Final = 15.0
-LONGEST_S: Final = 60.0
+LONGEST_S: Final = 10.0
+"""Longer would keep people waiting for a service that is back; a trial costs one of them a time-out at the most."""
 
 
 class Permit(msgspec.Struct, frozen=True):
