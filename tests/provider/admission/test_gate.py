@@ -8,6 +8,7 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
+from minispine.domain.lanes import Lane
 from minispine.domain.operations import NationalService
 from minispine.provider.admission import Admission
 from minispine.provider.admission.book import SECOND, Desk, Want
@@ -439,22 +440,49 @@ def test_a_slot_that_comes_just_as_its_call_is_cancelled_goes_to_the_next() -> N
     assert scene.ends["first"] == "cancelled"
 
 
-def test_when_no_connection_can_be_made_the_first_in_line_is_told_and_the_others_go_on() -> None:
+def test_when_no_connection_can_be_made_everybody_who_waits_is_told() -> None:
+    scene = Scene(per_second=5)
+    scene.workers[0].failure = Unreachable("no answer")
+    scene.workers[0].connecting_s = 5.0
+    waits_s: list[float] = []
+    told: list[BaseException] = []
+
+    async def call(lane: Lane) -> None:
+        began_s = scene.loop.time()
+        with pytest.raises(Unreachable, match="no answer") as failure:
+            await scene.turns(lane=lane, patience_s=10).wait()
+        waits_s.append(scene.loop.time() - began_s)
+        told.append(failure.value)
+
+    async def play() -> None:
+        calls = []
+        for n in range(30):
+            calls.append(scene.loop.create_task(call("batch" if n % 3 else "attended")))
+            await asyncio.sleep(0.5)
+        await asyncio.gather(*calls)
+
+    scene.run(play())
+    assert len(waits_s) == 30
+    assert max(waits_s) < 5.1  # one attempt to connect, and not one for each who came before
+    assert len({id(one) for one in told}) == 30  # each may add to its own where it was raised
+
+
+def test_while_a_connection_is_in_use_only_the_first_in_line_is_told_that_no_other_can_be_made() -> None:
     scene = Scene(per_second=5)
     worker = scene.workers[0]
+    worker.idle = 1
     worker.failure = Unreachable("refused")
     worker.connecting_s = 0.5
 
     async def play() -> None:
+        under_way = scene.start("under way", answer_s=0.7)
+        await asyncio.sleep(0.05)
         rows = scene.start_many(["row"], lane="batch", client="trace")
         nurse = scene.start("nurse")
-        await asyncio.sleep(0.7)
-        assert scene.ends == {"nurse": "failed"}
-        worker.failure = None
-        await asyncio.gather(nurse, *rows)
+        await asyncio.gather(under_way, nurse, *rows)
 
     scene.run(play())
-    assert scene.ends == {"nurse": "failed", "row": "answered"}
+    assert scene.ends == {"under way": "answered", "nurse": "failed", "row": "answered"}
 
 
 def test_while_connections_are_being_opened_calls_leave_on_those_that_are_open() -> None:

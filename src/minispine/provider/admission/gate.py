@@ -714,15 +714,27 @@ class Admission:
                 self._look_by(self.monotonic())
             self._ready = connecting.result()
         elif isinstance(failure, TransportFailure):
-            if unmet := self._queues.unmet():
-                call = unmet[0].oldest
-                unmet[0].discard(call)
-                if not call.future.done():
-                    call.future.set_exception(failure)
+            self._not_connected(failure)
             self._look_by(self._looked_s + FREED_S)
         else:
             self._defect = failure
             self._look_by(self.monotonic())
+
+    def _not_connected(self, failure: TransportFailure) -> None:
+        """Tell those who wait that no connection can be made: all of them, unless one that is in use may come free.
+
+        While calls are under way only the first in line is told, and what they leave is for the others. Else it would
+        be the same for each of them, and whoever is not told would only hear of it after as many attempts.
+        """
+        if not self._in_flight:
+            self._ready = 0
+            for queue in self._queues:
+                self._end_all(queue, lambda: type(failure)(*failure.args))
+        elif unmet := self._queues.unmet():
+            call = unmet[0].oldest
+            unmet[0].discard(call)
+            if not call.future.done():
+                call.future.set_exception(failure)
 
     def _wanted(self, budget: ServiceBudget) -> int:
         """How many slots one look could give us, if all were ours."""
