@@ -20,6 +20,8 @@ from minispine.storage import Database
 from minispine.vocabulary.budgets import Limit, ServiceBudget
 from tests.provider.admission.scene import ASID, EPOCH_US, OTHER_ASID, SHARES, Scene, over_the_limit
 
+DEFECT = "slots of pds cannot be taken because of a defect of our own: see the log"
+
 
 def test_whoever_comes_alone_leaves_at_once() -> None:
     scene = Scene(per_second=10)
@@ -522,10 +524,57 @@ def test_a_defect_in_connecting_ends_the_watch_and_not_silently() -> None:
         scene.start("a")
         with pytest.raises(RuntimeError, match="a defect"):
             await scene.workers[0].watching
+        assert scene.admission.warnings() == [DEFECT]
         scene.workers[0].failure = None
         watching = scene.loop.create_task(scene.admission.watch())  # as the worker begins it again
         assert await scene.exchange("b") == "answered"
+        assert scene.admission.warnings() == []
         watching.cancel()
+
+    scene.run(play())
+
+
+def test_a_defect_in_connecting_is_told_of_until_a_connection_can_be_made() -> None:
+    scene = Scene(per_second=5)
+    worker = scene.workers[0]
+    worker.failure = RuntimeError("a defect")
+    worker.connecting_s = 2.0
+
+    async def play() -> None:
+        scene.start("a")
+        with pytest.raises(RuntimeError, match="a defect"):
+            await worker.watching
+        watching = scene.loop.create_task(scene.admission.watch())
+        await asyncio.sleep(1)  # looks go well, but it is still tried to connect
+        assert scene.admission.warnings() == [DEFECT]
+        watching.cancel()
+
+    scene.run(play())
+
+
+def test_a_defect_in_a_look_is_told_of_until_a_look_succeeds_and_who_came_is_judged_then() -> None:
+    scene = Scene(per_second=5)
+    change = scene.store.change
+
+    def defective(*_: object, **__: object) -> None:
+        raise TypeError("a defect")
+
+    async def play() -> None:
+        worker = scene.workers[0]
+        assert scene.admission.warnings() == []
+        scene.store.change = defective  # type: ignore[method-assign, assignment]
+        tasks = scene.start_many([f"{n}" for n in range(20)], client="one", patience_s=5)
+        tasks += scene.start_many([f"{n}" for n in range(20, 40)], client="other", patience_s=5)
+        with pytest.raises(TypeError):
+            await worker.watching
+        assert scene.admission.warnings() == [DEFECT]
+        scene.store.change = change  # type: ignore[method-assign]
+        worker.watching = scene.loop.create_task(scene.admission.watch())
+        await asyncio.sleep(0.05)
+        assert scene.admission.warnings() == []
+        # At once: each client gets every other of about 24 slots, which is only found out for newcomers.
+        assert 14 <= list(scene.ends.values()).count("busy") <= 18
+        await asyncio.gather(*tasks)
 
     scene.run(play())
 

@@ -289,6 +289,9 @@ class Admission:
         """How many connections are open and idle, as far as is known."""
         self._connecting: asyncio.Future[int] | None = None
         self._defect: BaseException | None = None
+        """What went wrong in connecting and is no failure of the network; whoever watches is told."""
+        self._defective = False
+        """Whether a defect ended the watch, and no look has succeeded since."""
         self._short_of_room = False
 
         self._look_s = -math.inf
@@ -327,16 +330,23 @@ class Admission:
         self._look_s = self.monotonic()
         while True:
             await self._until_due()
-            await self._look()
-            if self._defect is not None:
-                defect, self._defect = self._defect, None
-                raise defect
+            try:
+                await self._look()
+                if self._defect is not None:
+                    defect, self._defect = self._defect, None
+                    raise defect
+            except Exception:
+                self._defective = True
+                raise
 
     def warnings(self) -> list[str]:
-        """Say what somebody should look at: that no call can leave because the slots cannot be read."""
-        if not self._away_s:
-            return []
-        return [f"slots of {self._service} cannot be taken, since the database does not do its work: no call leaves"]
+        """Say what somebody should look at: that no call can leave because no slots can be taken, and why."""
+        cannot, found = f"slots of {self._service} cannot be taken", []
+        if self._away_s:
+            found.append(f"{cannot}, since the database does not do its work: no call leaves")
+        if self._defective:
+            found.append(f"{cannot} because of a defect of our own: see the log")
+        return found
 
     def close(self) -> None:
         """Take what this worker wants out of the book, if that can be done soon, and let the store go."""
@@ -657,11 +667,14 @@ class Admission:
         look = self._looking(parts, budget)
         loop = asyncio.get_running_loop()
         self._pulse_later()
+        done = False
         try:
             seen, reading = await loop.run_in_executor(self._thread, look)
+            self._away_s = 0.0
+            self._take_over(parts, seen, reading, budget)
+            self._judge(fresh, budget)
+            done = True
         except StorageUnavailable:
-            self._fresh = fresh + self._fresh
-            self._shown = self._shown or bool(parts)
             self._away_s = min(LONGEST_AWAY_S, max(AWAY_S, 2 * self._away_s))
             self._not_before_s = self.monotonic() + self._away_s
             self._look_by(self._not_before_s)
@@ -669,9 +682,11 @@ class Admission:
         finally:
             if self._pulsing is not None:
                 self._pulsing.cancel()
-        self._away_s = 0.0
-        self._take_over(parts, seen, reading, budget)
-        self._judge(fresh, budget)
+            if not done:
+                self._shown = self._shown or bool(parts)  # for all that we know
+                self._fresh[:0] = [(queue, call) for queue, call in fresh if not call.future.done()]
+        if self._connecting is None and self._defect is None:
+            self._defective = False
         self._looked_s = self.monotonic()
         self._plan(self._looked_s)
 
