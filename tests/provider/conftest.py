@@ -179,18 +179,25 @@ class _Slot:
 
 
 class OpenAdmission:
-    """Slots for everybody, unless `busy` says otherwise; `before` is awaited before each."""
+    """Slots for everybody, unless `busy` says otherwise; `before` is awaited before each.
+
+    `gone` has what tells, for each that got in line, whether nobody is there any more to be answered.
+    """
 
     def __init__(self) -> None:
         self.busy: NoSlot | None = None
         self.asked: list[tuple[str, Lane, str, int]] = []
         self.before: list[asyncio.Event | NoSlot] = []
+        self.gone: list[Callable[[], bool] | None] = []
 
     def refusal(self, *, asid: str, lane: Lane, client: str, calls: int, time_left_s: float) -> NoSlot | None:
         self.asked.append((asid, lane, client, calls))
         return self.busy
 
-    def turns(self, *, asid: str, lane: Lane, client: str, deadline_s: float) -> Turns:
+    def turns(
+        self, *, asid: str, lane: Lane, client: str, deadline_s: float, gone: Callable[[], bool] | None = None
+    ) -> Turns:
+        self.gone.append(gone)
         return _Turns(self.before)
 
 

@@ -815,6 +815,31 @@ def test_another_organisation_asks_by_itself(scene: Scene) -> None:
     assert len(scene.spine.asked) == 2
 
 
+def test_a_question_of_a_client_that_has_gone_keeps_its_turn_while_others_wait_for_its_answer(scene: Scene) -> None:
+    async def story() -> list[str]:
+        scene.spine.told = [FOUND]
+        scene.admission.before = [turn := asyncio.Event()]
+        exchanges = scene.exchanges()
+        hung_up = asyncio.Event()
+        scene.gone = hung_up.is_set
+        first = asyncio.ensure_future(exchanges.serve(scene.call(scene.message(VERIFY, **BY_NUMBER))))
+        await asyncio.sleep(0.01)
+        (gone,) = scene.admission.gone
+        assert gone is not None
+        assert not gone()
+        hung_up.set()
+        assert gone()
+        scene.gone = lambda: False
+        second = asyncio.ensure_future(exchanges.serve(scene.call(scene.message(VERIFY, **BY_NUMBER))))
+        await asyncio.sleep(0.01)
+        assert not gone()
+        turn.set()
+        return [answer.label for answer in await asyncio.gather(first, second)]
+
+    assert asyncio.run(story()) == ["SMSP-0000"] * 2
+    assert len(scene.spine.asked) == 1
+
+
 def test_a_follower_outlives_its_leader(scene: Scene) -> None:
     bodies = [scene.message(VERIFY, **BY_NUMBER) for _ in range(3)]
     answers = together(scene, bodies, FOUND, FOUND, first_gone=True)

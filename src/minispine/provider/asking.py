@@ -23,7 +23,7 @@ from minispine.provider.cache import Kept, Scope
 from minispine.provider.flights import Flight, Flights
 from minispine.provider.services.pds import Questions
 from minispine.provider.trail import Trail
-from minispine.spine.ports import Asked, MessageIds, PdsPort, Sender, Slot, Turns
+from minispine.spine.ports import Asked, ClientGone, MessageIds, PdsPort, Sender, Slot, Turns
 from minispine.storage import StorageUnavailable
 from minispine.vocabulary.cache_rules import CacheRule
 
@@ -68,10 +68,6 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
     lane: Lane
     exchange: str
     deadline_s: float
-
-
-class ClientGone(Exception):
-    """The client closed its connection while its question waited; nothing had left."""
 
 
 class Asking:
@@ -140,6 +136,10 @@ class Asking:
         """Whether the next question is on its way already, for somebody else."""
         return self._following is not None
 
+    def deserted(self) -> bool:
+        """Tell whether nobody is there to be answered: the client has gone, and who waits for its question as well."""
+        return self._gone() and not (self._leading is not None and self._leading[1].followed)
+
     def _choose(self) -> None:
         """Wait for a question that is on its way, or let others wait for ours from now on."""
         asker = self._asker
@@ -162,7 +162,7 @@ class Asking:
             NoSlot: a question could not leave before the deadline.
             StorageUnavailable: what an answer showed to be wrong could not be deleted from what is kept.
         """
-        unused, watched = iter(ids), _Watched(turns, self._gone)
+        unused, watched = iter(ids), _Watched(turns, self.deserted)
         while True:
             outcome = self._away or await self._shared_or_asked(unused, watched)
             if self._away is not None:
@@ -290,17 +290,17 @@ class Asking:
 
 
 class _Watched:
-    """The turns of one exchange: nothing leaves for a client that has gone, and who waits for the same is told."""
+    """The turns of one exchange: nothing leaves that nobody waits for, and who waits for the same is told."""
 
-    def __init__(self, turns: Turns, gone: Callable[[], bool]) -> None:
+    def __init__(self, turns: Turns, deserted: Callable[[], bool]) -> None:
         self.flight: Flight | None = None
         self._turns = turns
-        self._gone = gone
+        self._deserted = deserted
         self._any_left = False
 
     async def wait(self) -> Slot:
         slot = await self._turns.wait()
-        if not self._any_left and self._gone() and not (self.flight and self.flight.followed):
+        if not self._any_left and self._deserted():
             raise ClientGone
         self._any_left = True
         if self.flight is not None:

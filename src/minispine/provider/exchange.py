@@ -28,7 +28,7 @@ from minispine.domain.request import InvalidInput, PdsRequest, Reply, Source
 from minispine.observe import metrics
 from minispine.observe.log import LogEvent, log, where
 from minispine.provider import room
-from minispine.provider.asking import Asker, Asking, ClientGone, Ended, Keeping
+from minispine.provider.asking import Asker, Asking, Ended, Keeping
 from minispine.provider.cache import Scope
 from minispine.provider.clients import CertificateNames, Registration, accepts, denial, in_networks
 from minispine.provider.flights import Flights
@@ -36,7 +36,7 @@ from minispine.provider.identify import identify
 from minispine.provider.in_force import Client, InForce
 from minispine.provider.services import pds as service
 from minispine.provider.trail import Trail
-from minispine.spine.ports import MessageIds, NoSlot, OrganisationsPort, PdsPort, Sender, Turns
+from minispine.spine.ports import ClientGone, MessageIds, NoSlot, OrganisationsPort, PdsPort, Sender, Turns
 from minispine.storage import StorageUnavailable
 from minispine.wire import itk, pds, soap
 
@@ -74,8 +74,10 @@ class Admitting(Protocol):
     def refusal(self, *, asid: str, lane: Lane, client: str, calls: int, time_left_s: float) -> NoSlot | None:
         """Say whether so many calls of a newcomer cannot all leave in time; then it is refused at once."""
 
-    def turns(self, *, asid: str, lane: Lane, client: str, deadline_s: float) -> Turns:
-        """Give the slots of one exchange."""
+    def turns(
+        self, *, asid: str, lane: Lane, client: str, deadline_s: float, gone: Callable[[], bool] | None = None
+    ) -> Turns:
+        """Give the slots of one exchange; before anything has left, none to one of which `gone` says that it is."""
 
 
 class Counting(Protocol):
@@ -429,7 +431,7 @@ class Exchanges:
             busy = self._admission.refusal(**place, calls=calls, time_left_s=left_s)
             if busy is not None:
                 raise busy
-        return self._admission.turns(**place, deadline_s=deadline_s)
+        return self._admission.turns(**place, deadline_s=deadline_s, gone=asking.deserted)
 
     def _most_questions(self, operation: Operation) -> int:
         return service.most_questions(operation, search_after_number=self._limits().not_verified_falls_back_to_search)

@@ -61,6 +61,10 @@ class NoSlot(Exception):
         self.retry_after_s = retry_after_s
 
 
+class ClientGone(Exception):
+    """The client closed its connection while its question waited; nothing had left, and nobody else wants it."""
+
+
 class ServiceShut(Exception):
     """The service was found not to answer while a call waited for its slot: it is not asked."""
 
@@ -85,6 +89,7 @@ class Turns(Protocol):
 
         Raises:
             NoSlot: none can be had before the exchange's deadline.
+            ClientGone: nobody is there any more to be answered. Only before anything has left.
             ServiceShut: the service's breaker has opened meanwhile.
             TransportFailure: no connection to the service can be made (a `spine.http` error). No slot was used.
         """

@@ -12,7 +12,7 @@ from minispine.provider.admission import Admission
 from minispine.provider.admission.book import SECOND, Book, decode, encode
 from minispine.provider.admission.store import Reading
 from minispine.spine.http import TransportFailure
-from minispine.spine.ports import CallResult, NoSlot, ServiceShut, Slot, Turns
+from minispine.spine.ports import CallResult, ClientGone, NoSlot, ServiceShut, Slot, Turns
 from minispine.storage import StorageUnavailable
 from minispine.vocabulary.budgets import Limit, ServiceBudget
 
@@ -203,19 +203,19 @@ class Scene:
 
     def turns(
         self, *, asid: str = ASID, lane: Lane = "attended", client: str = "ward", patience_s: float = 60.0,
-        worker: int = 0,
+        worker: int = 0, gone: Callable[[], bool] | None = None,
     ) -> Turns:  # fmt: skip
         """Get in line."""
-        deadline_s = self.loop.time() + patience_s
-        return self.workers[worker].admission.turns(asid=asid, lane=lane, client=client, deadline_s=deadline_s)
+        admission = self.workers[worker].admission
+        return admission.turns(asid=asid, lane=lane, client=client, deadline_s=self.loop.time() + patience_s, gone=gone)
 
     async def exchange(
         self, name: str, *, asid: str = ASID, lane: Lane = "attended", client: str = "ward", patience_s: float = 60.0,
         worker: int = 0, calls: int = 1, answer_s: float = 0.02, result: CallResult = "succeeded",
-        late_s: Sequence[float] = (),
+        late_s: Sequence[float] = (), gone: Callable[[], bool] | None = None,
     ) -> str:  # fmt: skip
         """Make calls one after another, each by a slot of its own; the first ones use theirs so much too late."""
-        turns = self.turns(asid=asid, lane=lane, client=client, patience_s=patience_s, worker=worker)
+        turns = self.turns(asid=asid, lane=lane, client=client, patience_s=patience_s, worker=worker, gone=gone)
         lateness = list(late_s)
         end = "answered"
         try:
@@ -228,6 +228,8 @@ class Scene:
                 await self._call(name, slot, self.workers[worker], answer_s, result)
         except NoSlot as busy:
             end, self.refused[name] = "busy", busy
+        except ClientGone:
+            end = "gone"
         except ServiceShut:
             end = "shut"
         except TransportFailure:

@@ -442,6 +442,58 @@ def test_a_slot_that_comes_just_as_its_call_is_cancelled_goes_to_the_next() -> N
     assert scene.ends["first"] == "cancelled"
 
 
+def test_clients_that_have_gone_use_up_no_slots() -> None:
+    scene = Scene(per_second=5)
+    left_at_s = scene.loop.time() + 0.05
+
+    async def play() -> float:
+        await scene.exchange("before")
+        rude = {"client": "rude", "gone": lambda: scene.loop.time() > left_at_s}
+        scene.start_many([f"{n}" for n in range(40)], patience_s=25, **rude)
+        await asyncio.sleep(0.1)
+        live = scene.start_many([f"live {n}" for n in range(5)], client="rude")
+        began_s = scene.loop.time()
+        await asyncio.gather(*live)
+        return scene.loop.time() - began_s
+
+    assert scene.run(play()) < 1.1
+    assert collections.Counter(scene.ends.values()) == {"answered": 6, "gone": 40}
+
+
+def test_a_slot_of_a_client_that_has_gone_since_it_was_taken_goes_to_the_next() -> None:
+    scene = Scene(per_second=5)
+
+    async def play() -> None:
+        await scene.exchange("before")
+        gone_s = scene.left[0].from_s + 0.199
+        await asyncio.gather(scene.start("first", gone=lambda: scene.loop.time() >= gone_s), scene.start("second"))
+
+    scene.run(play())
+    assert scene.order == ["before", "second"]
+    assert scene.left[1].from_s - scene.left[0].from_s == pytest.approx(0.2, abs=0.002)
+    assert scene.ends["first"] == "gone"
+
+
+def test_a_client_that_has_gone_once_something_has_left_keeps_its_turn() -> None:
+    scene = Scene(per_second=5)
+
+    async def play() -> str:
+        return await scene.exchange("two", calls=2, gone=lambda: bool(scene.left))
+
+    assert scene.run(play()) == "answered"
+    assert scene.order == ["two", "two"]
+
+
+def test_who_has_gone_already_gets_no_slot_that_is_there() -> None:
+    scene = Scene(per_second=5)
+
+    async def play() -> str:
+        return await scene.exchange("gone", gone=lambda: True)
+
+    assert scene.run(play()) == "gone"
+    assert scene.store.looks == 0
+
+
 def test_when_no_connection_can_be_made_everybody_who_waits_is_told() -> None:
     scene = Scene(per_second=5)
     scene.workers[0].failure = Unreachable("no answer")

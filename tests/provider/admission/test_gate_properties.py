@@ -30,6 +30,7 @@ class Waiting(RuleBasedStateMachine):
         self.per_second, self.burst = per_second, burst
         self.tasks: dict[str, asyncio.Task[str]] = {}
         self.over: list[str] = []
+        self.gone: set[str] = set()
 
     @rule(
         count=st.integers(1, 5),
@@ -47,6 +48,7 @@ class Waiting(RuleBasedStateMachine):
             task = self.scene.start(
                 name,
                 worker=worker % len(self.scene.workers),
+                gone=lambda name=name: name in self.gone,  # type: ignore[misc]
                 lane=lane,
                 client=client,
                 patience_s=patience_s,
@@ -68,6 +70,11 @@ class Waiting(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1000))
     def cancel(self, which: int) -> None:
         list(self.tasks.values())[which % len(self.tasks)].cancel()
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=st.integers(0, 1000))
+    def hang_up(self, which: int) -> None:
+        self.gone.add(f"{which % len(self.tasks)}")
 
     @rule(pause_s=st.sampled_from([0.0, 0.001, 0.02, 0.3, 2.0]))
     def time_passes(self, pause_s: float) -> None:

@@ -54,7 +54,7 @@ from minispine.provider.admission.telling import TELL_EVERY_S, Telling
 from minispine.provider.admission.timing import LookTime, SharedClock
 from minispine.provider.admission.waiting import Call, Place, Queue, Queues
 from minispine.spine.http import TransportFailure
-from minispine.spine.ports import CallResult, NoSlot, ServiceShut, Slot, Turns
+from minispine.spine.ports import CallResult, ClientGone, NoSlot, ServiceShut, Slot, Turns
 from minispine.storage import StorageUnavailable
 from minispine.vocabulary.budgets import ServiceBudget
 
@@ -200,9 +200,10 @@ class _Slot:
 class _Turns:
     """A `spine.ports.Turns`."""
 
-    def __init__(self, admission: "Admission", asid: str, lane: Lane, client: str, deadline_s: float) -> None:
+    def __init__(self, admission: "Admission", place: Place, deadline_s: float, gone: Callable[[], bool]) -> None:
         self._admission = admission
-        self._place = Place(asid=asid, lane=LANES.index(lane), client=client, again=False)
+        self._place = place
+        self._gone = gone
         self._deadline_s = deadline_s
         self._patience_s: float | None = None
         self._arrived_s: float | None = None
@@ -217,6 +218,7 @@ class _Turns:
         if self._slot is not None:
             if self._slot.state in ("used", "answered"):
                 self._place = msgspec.structs.replace(self._place, again=True)
+                self._gone = _never
                 self._arrived_s = None
             else:
                 self._admission._lose(self._slot)
@@ -225,7 +227,7 @@ class _Turns:
             self._arrived_s = now_s
             self._number = self._admission.number()
         leave_by_s = self._deadline_s - self._admission.answer_s(self._patience_s)
-        self._slot = await self._admission._wait(self._place, self._number, self._arrived_s, leave_by_s)
+        self._slot = await self._admission._wait(self._place, self._number, self._arrived_s, leave_by_s, self._gone)
         return self._slot
 
 
@@ -321,9 +323,16 @@ class Admission:
             return NoSlot(_retry_after_s(forecast_s - time_left_s))
         return None
 
-    def turns(self, *, asid: str, lane: Lane, client: str, deadline_s: float) -> Turns:
-        """Give the slots of one exchange, which has to be over by `deadline_s` on the event loop's clock."""
-        return _Turns(self, asid, lane, client, deadline_s)
+    def turns(
+        self, *, asid: str, lane: Lane, client: str, deadline_s: float, gone: Callable[[], bool] | None = None
+    ) -> Turns:
+        """Give the slots of one exchange, which has to be over by `deadline_s` on the event loop's clock.
+
+        Before anything has left, a call of which `gone` says that nobody is there any more to be answered waits no
+        longer. It is asked at every look, and when the slot comes.
+        """
+        place = Place(asid=asid, lane=LANES.index(lane), client=client, again=False)
+        return _Turns(self, place, deadline_s, gone or _never)
 
     async def watch(self) -> None:
         """Look at the book whenever there is cause, for as long as the worker serves."""
@@ -386,9 +395,13 @@ class Admission:
 
     # ── a call ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _wait(self, place: Place, number: int, arrived_s: float, leave_by_s: float) -> _Slot:
+    async def _wait(
+        self, place: Place, number: int, arrived_s: float, leave_by_s: float, gone: Callable[[], bool]
+    ) -> _Slot:
         """Wait for a slot at a place; see `Turns.wait`."""
         now_s = self.monotonic()
+        if gone():
+            raise ClientGone
         if self._shut():
             raise ServiceShut
         if self._closed or now_s >= leave_by_s or (not place.again and self._full(place)):
@@ -397,23 +410,20 @@ class Admission:
         if slot is not None and slot.from_s <= now_s and not (self._waiting and self._queues.at(place).calls):
             self._give(slot)
         else:
-            slot = await self._wait_in(self._queues.at(place), slot, number, arrived_s, leave_by_s)
+            call = Call(number, arrived_s, leave_by_s, asyncio.get_running_loop().create_future(), gone)
+            slot = await self._wait_in(self._queues.at(place), slot, call)
             now_s = self.monotonic()
         self._telling.waited_s[place.lane].append(now_s - arrived_s)
         self._tell_soon()
         return slot
 
-    async def _wait_in(
-        self, queue: Queue, slot: _Slot | None, number: int, arrived_s: float, leave_by_s: float
-    ) -> _Slot:
-        loop = asyncio.get_running_loop()
+    async def _wait_in(self, queue: Queue, slot: _Slot | None, call: Call) -> _Slot:
         now_s = self.monotonic()
-        call = Call(number, arrived_s, leave_by_s, loop.create_future())
         queue.add(call)
         self._waiting += 1
         self._desk_stale = True
         self._tell_soon()
-        ending = loop.call_later(leave_by_s - now_s, self._too_late, queue, call)
+        ending = asyncio.get_running_loop().call_later(call.leave_by_s - now_s, self._too_late, queue, call)
         if slot is not None:
             self._assign(slot, queue)
             self._depart_soon()
@@ -448,6 +458,20 @@ class Admission:
     def _end_all(self, queue: Queue, why: Callable[[], Exception]) -> None:
         while (call := queue.pop()) is not None:
             call.future.set_exception(why())
+
+    def _drop_gone(self) -> None:
+        """Let nobody wait who would not be there to be answered, and take no slots for them."""
+        for queue in self._queues:
+            for call in [call for call in queue.calls if call.gone()]:
+                queue.discard(call)
+                if not call.future.done():
+                    call.future.set_exception(ClientGone())
+
+    def _next(self, queue: Queue) -> Call | None:
+        """Take the first call of a queue that is still of use to somebody."""
+        while (call := queue.pop()) is not None and call.gone():
+            call.future.set_exception(ClientGone())
+        return call
 
     def _shut_out(self) -> bool:
         """Where the service is shut, tell everybody who waits; gives whether it is."""
@@ -580,7 +604,7 @@ class Admission:
             queue = slot.queue
             assert queue is not None
             queue.coming -= 1
-            call = queue.pop() if now_s <= slot.until_s else None
+            call = self._next(queue) if now_s <= slot.until_s else None
             if call is None:
                 self._lose(slot)
                 if queue.unmet:
@@ -657,6 +681,7 @@ class Admission:
 
     async def _look(self) -> None:
         self._shut_out()
+        self._drop_gone()
         budget = self._budget()
         await self._connect(budget)
         self._look_s = math.inf  # whoever came until now is in this look
@@ -987,6 +1012,10 @@ def _in_blocks(budget: ServiceBudget, asid: str) -> bool:
 def _most(budget: ServiceBudget, asid: str) -> int:
     """How many slots of an ASID one look can give."""
     return max(1, int(budget.limit(asid).per_second * _BLOCK_S)) if _in_blocks(budget, asid) else 1
+
+
+def _never() -> bool:
+    return False
 
 
 def _retry_after_s(wait_s: float) -> int:

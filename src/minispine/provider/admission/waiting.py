@@ -5,7 +5,7 @@ Who goes first among the queues is the book's business, for all workers together
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -15,16 +15,25 @@ from minispine.spine.ports import Slot
 class Call:
     """One call that waits. Its future ends with a slot, or with the exception that the caller gets.
 
-    `number` counts calls in the order they came; one that comes back after a lost slot has the number it had.
+    `number` counts calls in the order they came; one that comes back after a lost slot has the number it had. `gone`
+    tells whether nobody is there any more to be answered.
     """
 
-    __slots__ = ("arrived_s", "future", "leave_by_s", "number")
+    __slots__ = ("arrived_s", "future", "gone", "leave_by_s", "number")
 
-    def __init__(self, number: int, arrived_s: float, leave_by_s: float, future: asyncio.Future[Slot]) -> None:
+    def __init__(
+        self,
+        number: int,
+        arrived_s: float,
+        leave_by_s: float,
+        future: asyncio.Future[Slot],
+        gone: Callable[[], bool],
+    ) -> None:
         self.number = number
         self.arrived_s = arrived_s
         self.leave_by_s = leave_by_s
         self.future = future
+        self.gone = gone
 
 
 class Place(msgspec.Struct, frozen=True):
