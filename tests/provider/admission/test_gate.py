@@ -484,14 +484,32 @@ def test_a_client_that_has_gone_once_something_has_left_keeps_its_turn() -> None
     assert scene.order == ["two", "two"]
 
 
-def test_who_has_gone_already_gets_no_slot_that_is_there() -> None:
-    scene = Scene(per_second=5)
+def test_who_has_gone_already_gets_none_of_the_slots_that_are_there_for_whoever_comes() -> None:
+    scene = Scene(per_second=2000)
 
     async def play() -> str:
+        for n in range(200):
+            scene.start(f"{n}")
+            await asyncio.sleep(0.0025)
+        await scene.exchange("live", answer_s=0)
         return await scene.exchange("gone", gone=lambda: True)
 
     assert scene.run(play()) == "gone"
-    assert scene.store.looks == 0
+
+
+def test_while_no_slots_can_be_had_clients_that_have_gone_leave_their_room_to_others() -> None:
+    scene = Scene(per_second=5, max_waiting=10)
+
+    async def play() -> int:
+        scene.store.away = True
+        hung_up = asyncio.Event()
+        scene.start_many([f"{n}" for n in range(10)], gone=hung_up.is_set)
+        await asyncio.sleep(0.1)
+        hung_up.set()
+        await asyncio.sleep(1.1)
+        return list(scene.ends.values()).count("gone")
+
+    assert scene.run(play()) == 10
 
 
 def test_when_no_connection_can_be_made_everybody_who_waits_is_told() -> None:
