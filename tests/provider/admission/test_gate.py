@@ -299,6 +299,68 @@ def test_no_more_wait_than_may() -> None:
     assert all(busy.retry_after_s >= 1 for busy in scene.refused.values())
 
 
+def test_a_client_that_fills_the_room_to_wait_makes_room_for_one_that_waits_with_less() -> None:
+    scene = Scene(per_second=1, max_waiting=10)
+    scene.store.away = True
+
+    def refused() -> bool:
+        busy = scene.admission.refusal(asid=ASID, lane="attended", client="ward", calls=1, time_left_s=300)
+        return busy is not None
+
+    async def play() -> None:
+        scene.start_many([f"hog {n}" for n in range(10)], client="hog", patience_s=300)
+        await asyncio.sleep(0.1)
+        assert not refused()
+        scene.start_many([f"ward {n}" for n in range(7)], patience_s=300)
+        await asyncio.sleep(0.1)
+        assert refused()
+        scene.start_many(["hog again"], client="hog", patience_s=300)
+        await asyncio.sleep(0.1)
+        # Its newest give way, until both wait with as many.
+        assert set(scene.ends) == {*(f"hog {n}" for n in range(5, 10)), "ward 5", "ward 6", "hog again"}
+
+    scene.run(play())
+    assert all(busy.retry_after_s >= 1 for busy in scene.refused.values())
+
+
+@pytest.mark.parametrize(("hog", "ward", "gives_way"), [("batch", "attended", True), ("attended", "batch", False)])
+def test_a_lane_makes_room_for_those_before_it_and_not_for_those_behind(
+    hog: Lane, ward: Lane, *, gives_way: bool
+) -> None:
+    scene = Scene(per_second=1, max_waiting=10)
+    scene.store.away = True
+
+    async def play() -> None:
+        scene.start_many([f"{n}" for n in range(10)], lane=hog, client="hog", patience_s=300)
+        scene.start_many([f"other {n}" for n in range(10)], lane="attended", client="other", patience_s=300)
+        await asyncio.sleep(0.1)
+        scene.ends.clear()
+        scene.start("ward", lane=ward, patience_s=300)
+        await asyncio.sleep(0.1)
+
+    scene.run(play())
+    ended = [name for name, end in scene.ends.items() if end == "busy"]
+    assert ("ward" in ended) is not gives_way
+    assert len(ended) == 1
+
+
+def test_what_has_to_go_on_makes_room_for_nobody() -> None:
+    scene = Scene(per_second=5, max_waiting=3)
+
+    async def play() -> None:
+        goes_on = scene.start_many("abc", client="hog", calls=2, answer_s=1)
+        await asyncio.sleep(0.9)
+        assert scene.order == ["a", "b", "c"]
+        scene.store.away = True
+        await asyncio.sleep(0.7)  # now their second calls wait
+        assert await scene.exchange("ward") == "busy"
+        scene.store.away = False
+        await asyncio.gather(*goes_on)
+
+    scene.run(play())
+    assert scene.ends == {"a": "answered", "b": "answered", "c": "answered", "ward": "busy"}
+
+
 def test_nobody_waits_past_the_moment_from_which_no_answer_would_be_in_time() -> None:
     scene = Scene(per_second=5)
 

@@ -315,11 +315,14 @@ class Admission:
     # ── what callers see ────────────────────────────────────────────────────────────────────────────────────────────
 
     def refusal(self, *, asid: str, lane: Lane, client: str, calls: int, time_left_s: float) -> NoSlot | None:
-        """Say whether a newcomer's calls cannot all leave in time, or the queue is full: then it is refused at once."""
+        """Say whether a newcomer's calls cannot all leave in time, or the queue is full: then it is refused at once.
+
+        It is not full for a client that waits with fewer calls than another one, whose newest then makes room.
+        """
         place = Place(asid=asid, lane=LANES.index(lane), client=client, again=False)
         forecast_s = self._forecast_s(place, calls)
         answers_s = min(calls * self._answer_s, time_left_s / 4)
-        if self._full(place) or forecast_s > time_left_s - answers_s:
+        if (self._full(place) and self._crowding(place) is None) or forecast_s > time_left_s - answers_s:
             return NoSlot(_retry_after_s(forecast_s - time_left_s))
         return None
 
@@ -385,6 +388,35 @@ class Admission:
         """Whether there is no room to wait for one more; lower lanes leave some to those before them."""
         return self._waiting >= max(1, round(self._max_waiting * ROOM_TO_WAIT[LANES[place.lane]]))
 
+    def _crowding(self, place: Place) -> Queue | None:
+        """Give the queue whose newest call should make room for a newcomer at a place, if one should.
+
+        It is that of the client that waits with most calls in this lane or a later one, where those are at least two
+        more than the newcomer's client waits with in all. What has to go on and what has a slot coming do not count.
+        """
+        waits = 0
+        others: dict[str, list[Queue]] = {}
+        for queue in self._queues:
+            if queue.place.client == place.client:
+                waits += len(queue.calls)
+            elif queue.unmet and not queue.place.again and queue.place.lane >= place.lane:
+                others.setdefault(queue.place.client, []).append(queue)
+        most = max(others.values(), key=_unmet, default=[])
+        if _unmet(most) < waits + 2:
+            return None
+        return max(most, key=lambda queue: queue.calls[-1].number)
+
+    def _make_room(self, place: Place) -> bool:
+        """See that there is room for one more to wait at a place; gives whether there is."""
+        if not self._full(place):
+            return True
+        crowding = self._crowding(place)
+        if crowding is None:
+            return False
+        self._give_up(crowding, crowding.calls[-1])
+        self._desk_stale = True
+        return True
+
     def answer_s(self, patience_s: float) -> float:
         """Say how long an answer takes, for somebody who had so much time when it came."""
         return min(self._answer_s, patience_s / 4)
@@ -404,7 +436,7 @@ class Admission:
             raise ClientGone
         if self._shut():
             raise ServiceShut
-        if self._closed or now_s >= leave_by_s or (not place.again and self._full(place)):
+        if self._closed or now_s >= leave_by_s or not (place.again or self._make_room(place)):
             raise NoSlot(_retry_after_s(self._forecast_s(place, 1) - max(0.0, leave_by_s - now_s)))
         slot = self._open_slot(place, now_s)
         if slot is not None and slot.from_s <= now_s and not (self._waiting and self._queues.at(place).calls):
@@ -423,7 +455,7 @@ class Admission:
         self._waiting += 1
         self._desk_stale = True
         self._tell_soon()
-        ending = asyncio.get_running_loop().call_later(call.leave_by_s - now_s, self._too_late, queue, call)
+        ending = asyncio.get_running_loop().call_later(call.leave_by_s - now_s, self._give_up, queue, call)
         if slot is not None:
             self._assign(slot, queue)
             self._depart_soon()
@@ -446,7 +478,7 @@ class Admission:
         assert isinstance(given, _Slot)
         return given
 
-    def _too_late(self, queue: Queue, call: Call) -> None:
+    def _give_up(self, queue: Queue, call: Call) -> None:
         queue.discard(call)
         self._refuse(queue.place, call)
 
@@ -1012,6 +1044,10 @@ def _in_blocks(budget: ServiceBudget, asid: str) -> bool:
 def _most(budget: ServiceBudget, asid: str) -> int:
     """How many slots of an ASID one look can give."""
     return max(1, int(budget.limit(asid).per_second * _BLOCK_S)) if _in_blocks(budget, asid) else 1
+
+
+def _unmet(queues: list[Queue]) -> int:
+    return sum(queue.unmet for queue in queues)
 
 
 def _never() -> bool:
