@@ -8,6 +8,7 @@
 | `waiting` | the queues of one worker |
 | `timing` | the clock that all share, as seen from this worker |
 | `concurrency` | how many calls may be in flight |
+| `telling` | what all this tells by metrics, gathered |
 
 Why it is built so: docs/decisions/0009-the-book-of-slots.md.
 """
