@@ -7,7 +7,6 @@ and the copied ones come about in one transaction. Then what was ordered destroy
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from minispine.audit.outside import NotPlain, read_plain
 from minispine.audit.reading import opened
 from minispine.audit.redaction import AlreadyRemoved, ArchiveNeeded, Removed
 from minispine.audit.removal_request import RequestInvalid
-from minispine.audit.sealing import Hold
 from minispine.audit.tree import StoredTree
 from minispine.audit.vault import Part, PayloadUnreadable
 from minispine.audit.verification import Broken, Unrecorded
@@ -89,7 +87,7 @@ def restore(
             "approved_by": approved_by,
         }
         event = Event(type=EventType.AUDIT_RESTORED, at=log.now(), data=told, private={"reason": reason})
-        with log.holding() as hold, _registry_of(hold, target):
+        with log.holding() as hold, hold.changing_registry():
             _copy(source, hold.audit, Store.AUDIT)
             _copy(source, hold.registry, Store.REGISTRY)
             hold.read()
@@ -169,21 +167,6 @@ def _lost(source: Database, declared: Declaration, witnessed: str | None, size: 
         if root_at(StoredTree(session, size).hashes, seen.size) != seen.root:
             raise RestoreRefused(f"the first {seen.size} records of the backup are not those that the witness has seen")
     return None, None
-
-
-@contextmanager
-def _registry_of(hold: Hold, target: Database) -> Iterator[None]:
-    """The registry in the transaction of the log, or, on SQLite, in one that is committed right before it."""
-    if target.one_transaction:
-        yield
-        return
-    hold.registry.begin()
-    try:
-        yield
-    except BaseException:
-        hold.registry.rollback()
-        raise
-    hold.registry.commit()
 
 
 def _copy(source: Database, target: Session, store: Store) -> None:

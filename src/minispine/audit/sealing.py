@@ -95,6 +95,20 @@ class Hold:
         if self._sealer.master_key in self.retired:
             raise MasterKeyRetired
 
+    @contextmanager
+    def changing_registry(self) -> Iterator[None]:
+        """The registry in this transaction, or, on SQLite, in one of its own that is committed right before it."""
+        if self.registry is self.audit:
+            yield
+            return
+        self.registry.begin()
+        try:
+            yield
+        except BaseException:
+            self.registry.rollback()
+            raise
+        self.registry.commit()
+
     def retire(self, ids: Sequence[bytes]) -> None:
         """Let nobody write under these master keys from the end of this transaction on."""
         self.retired = tuple(dict.fromkeys((*self.retired, *ids)))

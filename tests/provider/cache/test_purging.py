@@ -7,6 +7,7 @@ import pytest
 from minispine.audit.events import AuditUnavailable
 from minispine.audit.log import AuditLog
 from minispine.audit.reading import events
+from minispine.provider.cache import purge_now
 from minispine.provider.cache.entries import MARK_S
 from minispine.storage import Database
 from tests.audit.conftest import VAULT, LogMaker, make_log  # noqa: F401
@@ -23,7 +24,7 @@ def log(database: Database, make_log: LogMaker) -> AuditLog:  # noqa: F811
 
 
 def _purge(worker: Worker, log: AuditLog, **what: Any) -> int:
-    return worker.run(worker.cache.purge(log, actor=BY, reason="asked for", **what))
+    return purge_now(worker.database, KEYS, log, actor=BY, reason="asked for", **what)
 
 
 def _last(database: Database) -> tuple[str, dict[str, Any], dict[str, Any]]:

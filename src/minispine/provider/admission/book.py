@@ -267,6 +267,16 @@ def forecast_s(book: Book, budget: ServiceBudget, *, asid: str, lane: int, clien
     return wait_s
 
 
+def in_blocks(limit: Limit) -> bool:
+    """Tell whether slots of this limit are taken in blocks."""
+    return limit.per_second >= BLOCKS_FROM_PER_S
+
+
+def most_at_once(limit: Limit) -> int:
+    """Give how many slots of this limit a worker may take at once."""
+    return max(1, int(limit.per_second * BLOCK_US / SECOND)) if in_blocks(limit) else 1
+
+
 # ── buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -490,8 +500,8 @@ class _Round:
         self._limits = budget.clients
         self._shares = [budget.shares.get(lane, 0.0) for lane in LANES]
         self._line = line = book.lines.get(asid) or _new_line(_new_bucket(book, self._limit), now)
-        self._in_blocks = self._limit.per_second >= BLOCKS_FROM_PER_S
-        self._most = max(1, int(self._limit.per_second * BLOCK_US / SECOND)) if self._in_blocks else 1
+        self._in_blocks = in_blocks(self._limit)
+        self._most = most_at_once(self._limit)
         self._horizon = min(from_ + (BLOCK_US - 1 if self._in_blocks else LEAD_US), now + FURTHEST_US)
         self._instant = _earliest(line.bucket, self._limit, from_)
         # As it is played through: what others would take is drawn from these and not from the book's.

@@ -36,7 +36,6 @@ from minispine.domain.lanes import LANES, ROOM_TO_WAIT, Lane
 from minispine.domain.operations import NationalService
 from minispine.provider.admission.book import (
     BLOCK_US,
-    BLOCKS_FROM_PER_S,
     LEAD_US,
     SECOND,
     Book,
@@ -46,6 +45,8 @@ from minispine.provider.admission.book import (
     Want,
     distrust,
     forecast_s,
+    in_blocks,
+    most_at_once,
     take,
 )
 from minispine.provider.admission.concurrency import Concurrency
@@ -813,7 +814,7 @@ class Admission:
         unmet: dict[str, int] = {}
         for queue in self._queues:
             unmet[queue.place.asid] = unmet.get(queue.place.asid, 0) + queue.unmet
-        return sum(min(count, _most(budget, asid)) for asid, count in unmet.items())
+        return sum(min(count, most_at_once(budget.limit(asid))) for asid, count in unmet.items())
 
     def _parts(self, budget: ServiceBudget) -> list[_Part]:
         """Put together what waits here, for each ASID; first the one that got a slot longest ago, if room is short."""
@@ -830,10 +831,10 @@ class Admission:
         for asid in sorted(waiting, key=lambda asid: self._line(asid).granted_s):
             self._telling.tell_limit(asid, budget.limit(asid).per_second)
             line = self._line(asid)
-            expected = line.expected(now_s) if _in_blocks(budget, asid) else 0.0
+            expected = line.expected(now_s) if in_blocks(budget.limit(asid)) else 0.0
             line.refill = False
             spread = line.spread = now_s - line.others_s >= ALONE_AFTER_S and expected >= SPREAD_FROM
-            spare = min(_most(budget, asid), round(expected * SPARE_WHEN_ALONE if spread else expected))
+            spare = min(most_at_once(budget.limit(asid)), round(expected * SPARE_WHEN_ALONE if spread else expected))
             due = line.left_at is not None and now_s >= line.look_s
             part = _Part(
                 asid=asid,
@@ -1035,15 +1036,6 @@ def _still(wants: list[Want], grants: list[Grant]) -> list[Want]:
 def _until(book: Book, asid: str) -> int:
     """Give until when the bucket of an ASID is in use; it changes with every slot that is taken."""
     return book.lines[asid].bucket.until if asid in book.lines else 0
-
-
-def _in_blocks(budget: ServiceBudget, asid: str) -> bool:
-    return budget.limit(asid).per_second >= BLOCKS_FROM_PER_S
-
-
-def _most(budget: ServiceBudget, asid: str) -> int:
-    """How many slots of an ASID one look can give."""
-    return max(1, int(budget.limit(asid).per_second * _BLOCK_S)) if _in_blocks(budget, asid) else 1
 
 
 def _unmet(queues: list[Queue]) -> int:

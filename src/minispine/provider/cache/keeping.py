@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from minispine.audit.log import AuditLog
 from minispine.domain import dates
 from minispine.domain.identity import AccessMethod
 from minispine.domain.operations import NationalService, Operation
@@ -24,7 +23,6 @@ from minispine.observe import metrics
 from minispine.provider.cache.entries import NEVER, Change, Changed, Entries, Group, Row
 from minispine.provider.cache.keys import CacheKeys, EntryUnreadable
 from minispine.provider.cache.lessons import PLAINLY, Kind, Lesson, answers, lesson, without_whereabouts
-from minispine.provider.cache.purging import purge_now
 from minispine.storage import Database, StorageUnavailable
 from minispine.vocabulary.cache_rules import MOST_OUTAGE_S, CacheRule, CacheRules
 
@@ -225,27 +223,6 @@ class Cache:
     def _count(changed: Changed) -> None:
         metrics.CACHE.labels(_SERVICE, "kept").inc(changed.kept)
         metrics.CACHE.labels(_SERVICE, "forgotten").inc(changed.forgotten)
-
-    async def purge(
-        self,
-        log: AuditLog,
-        *,
-        actor: dict[str, object],
-        reason: str,
-        nhs_number: str | None = None,
-        client: str | None = None,
-    ) -> int:
-        """Throw away what is kept of a patient, of a client, or all: see `purging.purge_now`."""
-        return await asyncio.to_thread(
-            purge_now,
-            self._database,
-            self._keys,
-            log,
-            actor=actor,
-            reason=reason,
-            nhs_number=nhs_number,
-            client=client,
-        )
 
     # ── what a worker does in between ───────────────────────────────────────────────────────────────────────────────
 

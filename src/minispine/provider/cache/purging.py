@@ -1,12 +1,9 @@
 """Throwing kept answers away on somebody's order: of a patient, of a client, or all. On the record."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from minispine.audit.events import Entry, Event, EventType
 from minispine.audit.log import AuditLog
-from minispine.audit.sealing import Hold
 from minispine.provider.cache.entries import Entries
 from minispine.provider.cache.keys import CacheKeys
 from minispine.storage import Database
@@ -39,7 +36,7 @@ def purge_now(
     entries = Entries(database, keys)
     at = log.now()
     count = 0 if nhs_number is not None else entries.delete_most(client)
-    with log.holding() as hold, _registry_of(hold, database):
+    with log.holding() as hold, hold.changing_registry():
         if nhs_number is not None:
             count = entries.forget_in_turn(hold.registry, keys.digest("patient", nhs_number), at)
         else:
@@ -53,18 +50,3 @@ def purge_now(
         )
         log.append_in(hold, Entry(events=(event,)))
     return count
-
-
-@contextmanager
-def _registry_of(hold: Hold, database: Database) -> Iterator[None]:
-    """The registry in the transaction of the log, or, on SQLite, in one that is committed right before it."""
-    if database.one_transaction:
-        yield
-        return
-    hold.registry.begin()
-    try:
-        yield
-    except BaseException:
-        hold.registry.rollback()
-        raise
-    hold.registry.commit()
